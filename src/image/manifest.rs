@@ -1,0 +1,1 @@
+//! The manifest: what describes an image.
