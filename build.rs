@@ -21,7 +21,6 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         // Bulk data is handed from the wire to the workers without another copy.
         .bytes(".bms.agent.v1.GroupData.payload")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
-        .extern_path(".google.longrunning", "crate::rpc::proto::longrunning")
         .compile_fds(descriptors)?;
     Ok(())
 }

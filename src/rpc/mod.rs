@@ -5,27 +5,30 @@
 /// The wire types, compiled from `proto/`.
 #[expect(
     missing_docs,
-    unreachable_pub,
+    unused_qualifications,
     clippy::all,
     clippy::allow_attributes,
     clippy::allow_attributes_without_reason,
-    clippy::large_futures,
     clippy::missing_errors_doc,
     clippy::too_many_lines,
-    clippy::wildcard_imports,
-    clippy::semicolon_if_nothing_returned,
-    clippy::disallowed_methods,
-    clippy::wildcard_enum_match_arm,
     reason = "generated; the comments are in proto/"
 )]
 pub mod proto {
-    /// bms.agent.v1
-    pub mod v1 {
-        tonic::include_proto!("bms.agent.v1");
+    pub use bms::agent::v1;
+    pub use google::longrunning;
+
+    // The nesting is what generated code expects of its neighbours.
+    pub mod bms {
+        pub mod agent {
+            pub mod v1 {
+                tonic::include_proto!("bms.agent.v1");
+            }
+        }
     }
-    /// google.longrunning
-    pub mod longrunning {
-        tonic::include_proto!("google.longrunning");
+    pub mod google {
+        pub mod longrunning {
+            tonic::include_proto!("google.longrunning");
+        }
     }
     /// All files, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
