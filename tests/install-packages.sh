@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Installs the Debian packages that building, testing and the worked example need.
+#
+#   install-packages.sh [--bench]      --bench adds the rivals that benches/ measures against
+#
+# For:     tests/run.sh, examples/install-on-loop.sh, benches/ and .ci/run, each of which calls it first.
+# Needs:   root on Debian 12 or later.
+# Leaves:  the packages. A second run finds them with dpkg alone and takes no time.
+set -euo pipefail
+
+packages=(
+  build-essential                                # the linker, and a C compiler for zstd and liblzma
+  util-linux fdisk gdisk parted                  # loop devices and partition tables
+  dosfstools mtools e2fsprogs                    # file systems made and read without a mount
+  mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
+  qemu-utils gzip xz-utils zstd                  # the formats an image may come in
+  b3sum jq strace                                # the second opinion on a hash; bmsctl --output json; faults
+)
+tools=(shellcheck) # Only .ci/run and people who change a script use it, but one list is simpler than two.
+rivals=(bmap-tools fio fuse3 python3 time)
+
+case ${1:-} in
+  '') wanted=("${packages[@]}" "${tools[@]}") ;;
+  --bench)
+    wanted=("${packages[@]}" "${tools[@]}" "${rivals[@]}")
+    # It moved from qemu-system-common (Debian 12) to qemu-utils, and the two exclude each other.
+    command -v qemu-storage-daemon >/dev/null || wanted+=(qemu-system-common)
+    ;;
+  *) echo "usage: $0 [--bench]" >&2 && exit 2 ;;
+esac
+
+missing=()
+for package in "${wanted[@]}"; do
+  dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+done
+((${#missing[@]} > 0)) || exit 0
+
+install() {
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+}
+echo "installing ${missing[*]}"
+# A fresh machine has no package lists, or old ones that name versions the mirror no longer has.
+install >/dev/null 2>&1 || { apt-get update -qq && install >/dev/null; }

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# Runs every test there is: units, properties, and those that install real images onto loop devices of their own.
+#
+#   run.sh [ARGUMENT of cargo test...]
+#
+# For:     everybody who changes something; .ci/run calls it last.
+# Needs:   root on Debian with Rust. The first run builds a Debian image, which takes minutes and a mirror.
+# Leaves:  packages, target/, and the images in ${BMS_FIXTURES:-tests/fixtures/cache} for the next run.
+set -euo pipefail
+
+cd "$(dirname "$0")/.."
+[[ $EUID -eq 0 ]] || { echo "the tests make loop devices: run this as root" >&2 && exit 1; }
+
+tests/install-packages.sh
+export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
+tests/fixtures/debian-image.sh "$BMS_FIXTURES"
+# Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
+cargo test --locked "$@" -- --include-ignored
