@@ -19,7 +19,7 @@ usage() {
   exit 2
 }
 
-say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+say() { printf '\n# %s\n' "$*"; }
 
 # show COMMAND...: prints the command as a person would type it, then runs it.
 show() {
