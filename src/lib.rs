@@ -2,7 +2,12 @@
 //!
 //! The library behind the daemon `bms-agent` and the command line `bmsctl`. `ARCHITECTURE.md` is the map.
 
+pub mod byte_size;
+pub mod clock;
 pub mod disk;
 pub mod image;
+pub mod operation;
+pub mod provision;
 pub mod reason;
 pub mod rpc;
+pub mod text;

@@ -1,1 +1,248 @@
 //! The group tree: the chaining values of all groups, and the root that they merge to.
+//!
+//! The root is the ordinary BLAKE3 of the whole content, what `b3sum` prints. Merging follows the tree of the BLAKE3
+//! paper, section 2.1: the left subtree of a node holds the largest power of two of chunks that leaves something for
+//! the right one.
+
+use blake3::Hash;
+use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
+
+use super::group::{ChainingValue, GroupSize, GroupSizeInvalid, Layout};
+
+/// What a group of an image is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Group {
+    /// Its chaining value.
+    pub chaining_value: ChainingValue,
+    /// Whether it is all zero.
+    pub hole: bool,
+}
+
+/// The tree of a whole image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tree {
+    layout: Layout,
+    groups: Vec<Group>,
+}
+
+/// Bytes that are no tree.
+#[derive(Debug, thiserror::Error)]
+pub enum TreeInvalid {
+    /// The header is not that of a tree file.
+    #[error("not a tree file of a known version")]
+    Header,
+    /// The group size is impossible.
+    #[error(transparent)]
+    GroupSize(#[from] GroupSizeInvalid),
+    /// The length is not that of the groups in the header.
+    #[error("tree file has {actual} bytes, not {expected}")]
+    Length {
+        /// Bytes there should be.
+        expected: u64,
+        /// Bytes there are.
+        actual: u64,
+    },
+    /// A hole flag is neither 0 nor 1.
+    #[error("group {group} is neither data nor hole")]
+    Flag {
+        /// The group.
+        group: u64,
+    },
+}
+
+const MAGIC: &[u8; 16] = b"BMS-GROUP-TREE1\n";
+const HEADER_BYTES: usize = 32;
+/// Bytes of one group in a tree file and in an offers digest: a hole flag and a chaining value.
+const ENTRY_BYTES: usize = 33;
+
+impl Tree {
+    /// A tree of these groups.
+    ///
+    /// # Errors
+    /// If their number is not that of the layout.
+    pub fn new(layout: Layout, groups: Vec<Group>) -> Result<Self, TreeInvalid> {
+        if groups.len() as u64 == layout.groups() {
+            return Ok(Self { layout, groups });
+        }
+        Err(TreeInvalid::Length { expected: layout.groups(), actual: groups.len() as u64 })
+    }
+
+    /// How the content is cut.
+    pub const fn layout(&self) -> Layout {
+        self.layout
+    }
+
+    /// All groups, in order.
+    pub fn groups(&self) -> &[Group] {
+        &self.groups
+    }
+
+    /// BLAKE3 of the raw content.
+    pub fn root(&self) -> Hash {
+        match self.groups.as_slice() {
+            [] => blake3::hash(&[]),
+            [only] => Hash::from_bytes(only.chaining_value.0),
+            many => {
+                let (left, right) = split(many);
+                merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash)
+            }
+        }
+    }
+
+    /// The tree file: a 32-byte header (magic, content length, group size), then a hole flag and a chaining value for
+    /// each group.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut out = Vec::with_capacity(HEADER_BYTES + self.groups.len() * ENTRY_BYTES);
+        out.extend_from_slice(MAGIC);
+        out.extend_from_slice(&self.layout.len_bytes().to_le_bytes());
+        out.extend_from_slice(&self.layout.group_size().bytes().to_le_bytes());
+        for group in &self.groups {
+            out.push(u8::from(group.hole));
+            out.extend_from_slice(&group.chaining_value.0);
+        }
+        out
+    }
+
+    /// Reads a tree file. It proves nothing before its [`root`](Self::root) is compared.
+    ///
+    /// # Errors
+    /// If the bytes are not exactly those of a tree file.
+    pub fn decode(bytes: &[u8]) -> Result<Self, TreeInvalid> {
+        let (header, entries) = bytes.split_at_checked(HEADER_BYTES).ok_or(TreeInvalid::Header)?;
+        let (magic, numbers) = header.split_at_checked(MAGIC.len()).ok_or(TreeInvalid::Header)?;
+        let (&[len, group_size], []) = numbers.as_chunks::<8>() else { return Err(TreeInvalid::Header) };
+        if magic != MAGIC {
+            return Err(TreeInvalid::Header);
+        }
+        let layout = Layout::new(u64::from_le_bytes(len), GroupSize::new(u64::from_le_bytes(group_size))?);
+        let expected = layout.groups().saturating_mul(ENTRY_BYTES as u64);
+        if entries.len() as u64 != expected {
+            return Err(TreeInvalid::Length { expected, actual: entries.len() as u64 });
+        }
+        let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
+        let groups = entries.iter().zip(0..).map(decode_entry).collect::<Result<_, _>>()?;
+        Ok(Self { layout, groups })
+    }
+}
+
+fn decode_entry((entry, group): (&[u8; ENTRY_BYTES], u64)) -> Result<Group, TreeInvalid> {
+    let mut chaining_value = [0; 32];
+    chaining_value.copy_from_slice(&entry[1..]);
+    let hole = match entry[0] {
+        0 => false,
+        1 => true,
+        _ => return Err(TreeInvalid::Flag { group }),
+    };
+    Ok(Group { chaining_value: ChainingValue(chaining_value), hole })
+}
+
+/// Cuts the groups of a node into those of its left and its right child.
+fn split(groups: &[Group]) -> (&[Group], &[Group]) {
+    groups.split_at(groups.len().next_power_of_two() / 2)
+}
+
+/// The chaining value over at least one group. Depth is the logarithm of the number of groups, at most 48.
+fn subtree(groups: &[Group]) -> [u8; 32] {
+    if let [only] = groups {
+        return only.chaining_value.0;
+    }
+    let (left, right) = split(groups);
+    merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+}
+
+/// BLAKE3 over offers in order of groups: what `PushFinish.offers_digest` is.
+#[derive(Debug, Default)]
+pub struct OffersDigest(blake3::Hasher);
+
+impl OffersDigest {
+    /// Adds a data group.
+    pub fn data(&mut self, chaining_value: &ChainingValue) {
+        self.0.update(&[1]).update(&chaining_value.0);
+    }
+
+    /// Adds a hole.
+    pub fn hole(&mut self) {
+        self.0.update(&[0; ENTRY_BYTES]);
+    }
+
+    /// The digest of what was added.
+    pub fn finish(self) -> [u8; 32] {
+        *self.0.finalize().as_bytes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::{any, proptest};
+
+    use super::{Group, Tree, TreeInvalid};
+    use crate::image::group::{GroupSize, Layout, is_zero};
+
+    fn tree_of(content: &[u8], group_size: u64) -> Tree {
+        let layout = Layout::new(content.len() as u64, GroupSize::new(group_size).expect("valid"));
+        let size = usize::try_from(group_size).expect("small");
+        let groups = (0..).zip(content.chunks(size)).map(|(index, data)| Group {
+            chaining_value: layout.chaining_value(index, data),
+            hole: is_zero(data),
+        });
+        Tree::new(layout, groups.collect()).expect("all groups")
+    }
+
+    fn content(len: usize) -> Vec<u8> {
+        (0u32..).flat_map(|word| word.wrapping_mul(0x9e37_79b9).to_le_bytes()).take(len).collect()
+    }
+
+    #[test]
+    fn root_is_the_plain_hash_at_every_border() {
+        const GROUP: usize = 64 << 10;
+        let mut lengths = vec![0, 1];
+        for border in [1024, 2048, GROUP, 2 * GROUP, 3 * GROUP, 4 * GROUP, 5 * GROUP, 7 * GROUP, 8 * GROUP, 33 * GROUP] {
+            lengths.extend([border - 1, border, border + 1]);
+        }
+        for len in lengths {
+            let data = content(len);
+            assert_eq!(tree_of(&data, GROUP as u64).root(), blake3::hash(&data), "{len} bytes");
+        }
+    }
+
+    #[test]
+    fn root_does_not_depend_on_the_group_size() {
+        let data = content((35 << 20) + 4097);
+        let plain = blake3::hash(&data);
+        for log in 16..=24 {
+            assert_eq!(tree_of(&data, 1 << log).root(), plain, "groups of 2^{log}");
+        }
+    }
+
+    #[test]
+    fn tree_files_come_back_and_damage_is_refused() {
+        let mut data = content(5 * (64 << 10) + 9);
+        data[64 << 10..128 << 10].fill(0);
+        let tree = tree_of(&data, 64 << 10);
+        assert!(tree.groups()[1].hole && !tree.groups()[0].hole);
+        let bytes = tree.encode();
+        assert_eq!(Tree::decode(&bytes).expect("whole"), tree);
+        for cut in [0, 15, 31, 32, bytes.len() - 1] {
+            assert!(Tree::decode(&bytes[..cut]).is_err(), "cut at {cut}");
+        }
+        let mut flag = bytes.clone();
+        flag[32] = 2;
+        assert!(matches!(Tree::decode(&flag), Err(TreeInvalid::Flag { group: 0 })));
+        let mut huge = bytes;
+        huge[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
+        assert!(matches!(Tree::decode(&huge), Err(TreeInvalid::Length { .. })));
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_tree_or_a_clear_error(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            assert!(Tree::decode(&bytes).is_err());
+        }
+
+        #[test]
+        fn root_is_the_plain_hash_of_any_length(len in 0usize..600_000) {
+            let data = content(len);
+            assert_eq!(tree_of(&data, 64 << 10).root(), blake3::hash(&data));
+        }
+    }
+}

@@ -1,0 +1,199 @@
+//! One operation: what it does, how far it is, and how it ended.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::rate::{Rate, eta};
+use crate::disk::discovery::Disk;
+use crate::provision::progress::{Counters, Progress, Stage};
+use crate::reason::{DomainError, Reason};
+
+/// What an operation does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OperationKind {
+    /// Installs an image.
+    Install,
+    /// Verifies a disk.
+    Verify,
+}
+
+/// How an operation ended well.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The disk.
+    pub disk: Disk,
+    /// BLAKE3 of what is on it.
+    pub root: [u8; 32],
+    /// Bytes that the root covers.
+    pub len_bytes: u64,
+    /// What did not go as it should, but does no harm.
+    pub warnings: Vec<String>,
+}
+
+/// How an operation or a call ended otherwise.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// Why.
+    pub reason: Reason,
+    /// What happened, with its causes, for people.
+    pub message: String,
+    /// Every variable of the message.
+    pub metadata: Vec<(&'static str, String)>,
+}
+
+impl<E: DomainError> From<&E> for Failure {
+    fn from(error: &E) -> Self {
+        let mut message = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            message = format!("{message}: {error}");
+            cause = error.source();
+        }
+        Self { reason: error.reason(), message, metadata: error.metadata() }
+    }
+}
+
+/// The state of an operation at one moment.
+#[derive(Debug, Clone, Default)]
+pub struct Snapshot {
+    /// Rises with every change.
+    pub sequence: u64,
+    /// Where it is.
+    pub stage: Stage,
+    /// What was moved so far.
+    pub progress: Progress,
+    /// Bytes a second, over the last seconds.
+    pub rate: u64,
+    /// Time left, as far as can be told.
+    pub eta: Option<Duration>,
+    /// Whether a cancel was asked for.
+    pub cancel_requested: bool,
+    /// How it ended, and when.
+    pub end: Option<(SystemTime, Result<Outcome, Failure>)>,
+}
+
+impl Snapshot {
+    /// Whether the operation has ended.
+    pub const fn is_done(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn same_but_sequence(&self, other: &Self) -> bool {
+        let facts = |snapshot: &Self| {
+            (snapshot.stage, snapshot.progress, snapshot.rate, snapshot.cancel_requested, snapshot.is_done())
+        };
+        facts(self) == facts(other)
+    }
+}
+
+/// An operation.
+#[derive(Debug)]
+pub struct Operation {
+    /// Its id.
+    pub id: Uuid,
+    /// What it does.
+    pub kind: OperationKind,
+    /// The request that began it.
+    pub request_id: Uuid,
+    /// Kernel name of the disk.
+    pub disk: String,
+    /// When it began.
+    pub started_at: SystemTime,
+    /// Counts what is moved.
+    pub counters: Arc<Counters>,
+    /// Set when a caller cancels.
+    pub cancel: CancellationToken,
+    state: watch::Sender<Arc<Snapshot>>,
+    rate: Mutex<Rate>,
+}
+
+impl Operation {
+    pub(super) fn new(kind: OperationKind, request_id: Uuid, disk: String, started_at: SystemTime) -> Self {
+        Self {
+            id: Uuid::new_v4(),
+            kind,
+            request_id,
+            disk,
+            started_at,
+            counters: Arc::default(),
+            cancel: CancellationToken::new(),
+            state: watch::Sender::new(Arc::new(Snapshot { sequence: 1, ..Snapshot::default() })),
+            rate: Mutex::default(),
+        }
+    }
+
+    /// The resource name: `operations/` and the id.
+    pub fn name(&self) -> String {
+        format!("operations/{}", self.id)
+    }
+
+    /// The latest state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.state.borrow().clone()
+    }
+
+    /// Follows the state.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.state.subscribe()
+    }
+
+    /// Waits for the end.
+    pub async fn ended(&self) -> Arc<Snapshot> {
+        let mut states = self.watch();
+        // The sender is part of `self`, so the channel cannot close.
+        match states.wait_for(|snapshot| snapshot.is_done()).await {
+            Ok(snapshot) => snapshot.clone(),
+            Err(_closed) => self.snapshot(),
+        }
+    }
+
+    /// Shows the present progress to those who follow. Gives whether the operation goes on.
+    pub fn publish(&self) -> bool {
+        self.update(None);
+        !self.snapshot().is_done()
+    }
+
+    pub(super) fn end(&self, at: SystemTime, result: Result<Outcome, Failure>) {
+        self.update(Some((at, result)));
+    }
+
+    fn update(&self, end: Option<(SystemTime, Result<Outcome, Failure>)>) {
+        let progress = self.counters.progress();
+        let (done, all) = self.work(&progress);
+        let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).sample(Instant::now(), done);
+        self.state.send_if_modified(|state| {
+            if state.is_done() {
+                return false;
+            }
+            let next = Snapshot {
+                sequence: state.sequence + 1,
+                stage: self.counters.stage(),
+                progress,
+                rate,
+                eta: eta(all.saturating_sub(done), rate),
+                cancel_requested: self.cancel.is_cancelled(),
+                end,
+            };
+            let changed = !next.same_but_sequence(state);
+            if changed {
+                *state = Arc::new(next);
+            }
+            changed
+        });
+    }
+
+    /// Bytes of work done, and in all: an install moves each byte once to the disk and once back.
+    const fn work(&self, progress: &Progress) -> (u64, u64) {
+        match self.kind {
+            OperationKind::Verify => (progress.verified_bytes, progress.total_bytes),
+            OperationKind::Install => {
+                let placed = progress.written_bytes + progress.present_bytes + progress.hole_bytes;
+                (placed + progress.verified_bytes, progress.total_bytes.saturating_mul(2))
+            }
+        }
+    }
+}

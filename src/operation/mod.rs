@@ -1,0 +1,10 @@
+//! Long-running operations: what runs, how far it is, how it ended.
+//!
+//! An operation is begun once for each request id, holds its disk until its work has ended, and is remembered for a
+//! while. The work itself is none of this module's business.
+
+mod handle;
+pub mod rate;
+pub mod registry;
+
+pub use handle::{Failure, Operation, OperationKind, Outcome, Snapshot};

@@ -1,0 +1,96 @@
+//! What an operation has moved so far, counted where it happens.
+
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+
+/// Where an operation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Stage {
+    /// The disk is opened and checked, the boot region zeroed.
+    #[default]
+    Prepare = 0,
+    /// Groups are received, verified and written; what was flushed is read back behind them.
+    Write = 1,
+    /// The rest is flushed and read back.
+    ReadBack = 2,
+    /// The boot region is written, flushed and read back.
+    Commit = 3,
+    /// Nothing is left to do.
+    Done = 4,
+}
+
+impl Stage {
+    const ALL: [Self; 5] = [Self::Prepare, Self::Write, Self::ReadBack, Self::Commit, Self::Done];
+}
+
+/// Bytes by kind. They only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Progress {
+    /// Bytes that the whole operation is about.
+    pub total_bytes: u64,
+    /// Content received, after decompression.
+    pub received_bytes: u64,
+    /// Content as it came over the wire.
+    pub wire_bytes: u64,
+    /// Content found on the disk already.
+    pub present_bytes: u64,
+    /// Holes zeroed or found zero.
+    pub hole_bytes: u64,
+    /// Content written.
+    pub written_bytes: u64,
+    /// Bytes read back and found right.
+    pub verified_bytes: u64,
+}
+
+/// The counters behind [`Progress`], shared by all threads of an operation.
+#[derive(Debug, Default)]
+pub struct Counters {
+    stage: AtomicU8,
+    pub(crate) total: Counter,
+    pub(crate) received: Counter,
+    pub(crate) wire: Counter,
+    pub(crate) present: Counter,
+    pub(crate) hole: Counter,
+    pub(crate) written: Counter,
+    pub(crate) verified: Counter,
+}
+
+/// A number of bytes that grows.
+#[derive(Debug, Default)]
+pub(crate) struct Counter(AtomicU64);
+
+impl Counter {
+    pub(crate) fn add(&self, bytes: u64) {
+        self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    fn value(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Counters {
+    /// Moves on to a stage.
+    pub fn enter(&self, stage: Stage) {
+        self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// Where the operation is.
+    pub fn stage(&self) -> Stage {
+        let stage = usize::from(self.stage.load(Ordering::Relaxed));
+        Stage::ALL.get(stage).copied().unwrap_or_default()
+    }
+
+    /// What was moved so far.
+    pub fn progress(&self) -> Progress {
+        Progress {
+            total_bytes: self.total.value(),
+            received_bytes: self.received.value(),
+            wire_bytes: self.wire.value(),
+            present_bytes: self.present.value(),
+            hole_bytes: self.hole.value(),
+            written_bytes: self.written.value(),
+            verified_bytes: self.verified.value(),
+        }
+    }
+}
