@@ -6,7 +6,7 @@
 
 mod feed;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;

@@ -33,6 +33,17 @@ impl Raw {
         })
     }
 
+    /// A file that was cut short looks like one with a hole at its end.
+    fn check_len(&self) -> Result<(), SourceError> {
+        let path = || self.path.clone();
+        let len_bytes = file_len(&self.file).map_err(|source| SourceError::Read { path: path(), source })?;
+        if len_bytes < self.len_bytes {
+            Err(SourceError::Truncated { path: path() })
+        } else {
+            Ok(())
+        }
+    }
+
     /// Where the next data or hole begins; none if there is none. Block devices know no holes and are all data.
     fn seek(&self, from: u64, whence: Whence) -> Result<Option<u64>, SourceError> {
         let read = |source| SourceError::Read {
@@ -62,7 +73,7 @@ impl RandomAccess for Raw {
             return Ok(None);
         }
         let Some(start) = self.seek(from, Whence::SeekData)? else {
-            return Ok(None);
+            return self.check_len().map(|()| None);
         };
         let end = self.seek(start, Whence::SeekHole)?.unwrap_or(self.len_bytes);
         // A file that grew has data beyond what counts.
