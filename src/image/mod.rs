@@ -4,5 +4,6 @@
 
 pub mod group;
 pub mod manifest;
+pub mod scan;
 pub mod source;
 pub mod tree;

@@ -1,0 +1,240 @@
+//! Turning a source into hashed groups, on several threads, reading it once.
+//!
+//! Workers are alike: each takes its turn at the feed for the next run, then hashes it and hands it on by itself, so that
+//! the bytes stay with one core. Where any part of the source can be read, the turn only decides what to read; where it
+//! is one compressed stream, the turn is the decoding. What becomes of the pieces is not known here.
+
+mod feed;
+#[cfg(test)]
+pub(super) mod tests;
+
+use std::num::NonZeroUsize;
+use std::ops::ControlFlow;
+use std::panic;
+use std::thread;
+
+use bytes::Bytes;
+
+use self::feed::{Feed, Span};
+use super::group::{ChainingValue, Layout, is_zero};
+use super::source::pool::{Buffer, BufferPool};
+use super::source::{Content, RandomAccess, Source, SourceError};
+
+/// Buffers beyond one for each worker: runs that wait for whoever takes the pieces.
+const SPARE_BUFFERS: usize = 2;
+
+/// Some contiguous groups of a source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// Groups of zeroes.
+    Hole {
+        /// The first group.
+        first: u64,
+        /// How many.
+        count: u64,
+    },
+    /// Groups none of which is all zero.
+    Data {
+        /// The first group.
+        first: u64,
+        /// The chaining value of each.
+        chaining_values: Vec<ChainingValue>,
+        /// Their bytes, at most one run. Drop it soon: the scan waits when a few runs are held.
+        content: Bytes,
+    },
+}
+
+/// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in any
+/// order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that had
+/// to be read come as at most a run, unless they were decompressed.
+///
+/// At most `workers` and two runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
+/// piece while it holds that many. When `sink` breaks, the scan ends well, after the pieces that other threads have at
+/// hand.
+///
+/// # Errors
+/// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth nothing:
+/// only a scan that ends well has seen the whole source and its checksums.
+pub fn scan(
+    source: &Source,
+    layout: Layout,
+    workers: NonZeroUsize,
+    sink: &(dyn Fn(Piece) -> ControlFlow<()> + Sync),
+) -> Result<(), SourceError> {
+    check_layout(source, layout)?;
+    let pool = BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout));
+    let feed = Feed::new(source.content(), layout)?;
+    let worker = Worker {
+        layout,
+        feed,
+        pool,
+        sink,
+    };
+    thread::scope(|scope| {
+        let mut threads = Vec::new();
+        let mut outcome = Ok(());
+        for _ in 1..workers.get() {
+            match thread::Builder::new()
+                .name("scan".into())
+                .spawn_scoped(scope, || worker.run())
+            {
+                Ok(thread) => threads.push(thread),
+                Err(error) => {
+                    worker.pool.close();
+                    outcome = Err(SourceError::Thread {
+                        path: source.path().to_owned(),
+                        source: error,
+                    });
+                    break;
+                }
+            }
+        }
+        // This thread is a worker as well.
+        outcome = outcome.and_then(|()| worker.run());
+        threads.into_iter().fold(outcome, |outcome, thread| {
+            let result = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+            outcome.and(result)
+        })
+    })
+}
+
+/// What all workers share.
+struct Worker<'a> {
+    layout: Layout,
+    feed: Feed<'a>,
+    pool: BufferPool,
+    sink: &'a (dyn Fn(Piece) -> ControlFlow<()> + Sync),
+}
+
+impl Worker<'_> {
+    /// Works until nothing is left, or another worker stopped; stops the others if it fails or the sink breaks.
+    fn run(&self) -> Result<(), SourceError> {
+        while let Some(buffer) = self.pool.take() {
+            match self.step(buffer) {
+                Ok(Some(ControlFlow::Continue(()))) => {}
+                Ok(None) => break,
+                Ok(Some(ControlFlow::Break(()))) => self.pool.close(),
+                Err(error) => {
+                    self.pool.close();
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One turn at the feed; none if nothing is left.
+    fn step(&self, mut buffer: Buffer) -> Result<Option<ControlFlow<()>>, SourceError> {
+        let Some(turn) = self.feed.next(buffer.as_mut(), &|| self.pool.is_closed())? else {
+            return Ok(None);
+        };
+        let flow = turn.hole.map_or(ControlFlow::Continue(()), |Span { first, count }| {
+            (self.sink)(Piece::Hole { first, count })
+        });
+        match (flow, turn.data) {
+            (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer))),
+            (flow, _) => Ok(Some(flow)),
+        }
+    }
+
+    /// Cuts a run into stretches of zero and of other groups, and hands each on.
+    fn hand_on(&self, run: Span, buffer: Buffer) -> ControlFlow<()> {
+        let content = run_bytes(self.layout, run, buffer);
+        let group_len = self.layout.group_size().len();
+        let zero: Vec<bool> = content.chunks(group_len).map(is_zero).collect();
+        let mut at = 0;
+        for stretch in zero.chunk_by(|a, b| a == b) {
+            let (first, count) = (run.first + at as u64, stretch.len());
+            let bytes = at * group_len..((at + count) * group_len).min(content.len());
+            at += count;
+            (self.sink)(if stretch[0] {
+                Piece::Hole {
+                    first,
+                    count: count as u64,
+                }
+            } else {
+                let content = content.slice(bytes);
+                Piece::Data {
+                    first,
+                    chaining_values: self.hash(first, &content),
+                    content,
+                }
+            })?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn hash(&self, first: u64, content: &[u8]) -> Vec<ChainingValue> {
+        let groups = (first..).zip(content.chunks(self.layout.group_size().len()));
+        groups
+            .map(|(group, data)| self.layout.chaining_value(group, data))
+            .collect()
+    }
+}
+
+/// Reads groups of a source again: what was scanned and let go, and is wanted after all.
+#[derive(Debug)]
+pub struct GroupReader<'a> {
+    random: &'a dyn RandomAccess,
+    layout: Layout,
+    pool: BufferPool,
+}
+
+impl<'a> GroupReader<'a> {
+    /// A reader that lends out at most `buffers` runs at once; none if the source is a stream, which reads only once.
+    pub fn new(source: &'a Source, layout: Layout, buffers: NonZeroUsize) -> Option<Self> {
+        match source.content() {
+            Content::Random(random) => Some(Self {
+                random: &**random,
+                layout,
+                pool: BufferPool::new(buffers, run_len(layout)),
+            }),
+            Content::Stream(_) => None,
+        }
+    }
+
+    /// The bytes of `count` groups from `first` on, cut to a run and to the content. Waits for a buffer to come back.
+    ///
+    /// # Errors
+    /// If the source does not read.
+    pub fn read(&self, first: u64, count: u64) -> Result<Bytes, SourceError> {
+        let run = Span {
+            first,
+            count: count.min(self.layout.groups_per_run()),
+        };
+        // The pool of a reader is never closed.
+        let Some(mut buffer) = self.pool.take() else {
+            return Ok(Bytes::new());
+        };
+        let range = self.layout.byte_range(run.first, run.count);
+        self.random
+            .read_at(&mut buffer.as_mut()[..run.len(self.layout)], range.start)?;
+        Ok(run_bytes(self.layout, run, buffer))
+    }
+}
+
+/// The bytes of a run that was read into `buffer`.
+fn run_bytes(layout: Layout, run: Span, buffer: Buffer) -> Bytes {
+    buffer.into_bytes(run.len(layout))
+}
+
+/// Length of a buffer that holds any run of the layout.
+fn run_len(layout: Layout) -> usize {
+    Span {
+        first: 0,
+        count: layout.groups_per_run(),
+    }
+    .len(layout)
+}
+
+fn check_layout(source: &Source, layout: Layout) -> Result<(), SourceError> {
+    let (declared, actual) = (layout.len_bytes(), source.len_bytes());
+    if declared == actual {
+        return Ok(());
+    }
+    Err(SourceError::LengthMismatch {
+        path: source.path().to_owned(),
+        declared,
+        actual,
+    })
+}
