@@ -43,11 +43,8 @@ impl DirectDevice {
         let exclusive = if mode == Mode::WriteExclusive { OFlag::O_EXCL } else { OFlag::empty() };
         // O_NONBLOCK: a FIFO in place of the node must not hold the agent; it means nothing to a disk.
         let flags = OFlag::O_DIRECT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | exclusive;
-        let file = OpenOptions::new()
-            .read(true)
-            .write(mode == Mode::WriteExclusive)
-            .custom_flags(flags.bits())
-            .open(node)?;
+        let file =
+            OpenOptions::new().read(true).write(mode == Mode::WriteExclusive).custom_flags(flags.bits()).open(node)?;
         let name = node.file_name().unwrap_or(node.as_os_str()).to_string_lossy().into_owned();
         Self::from_file(file, name, rotational)
     }

@@ -117,11 +117,9 @@ pub fn open_for_writing(discovery: &Discovery, selected: &Disk) -> Result<Direct
     let all = discovery.scan()?;
     match now.refusals(&all).into_iter().next() {
         None => Ok(device),
-        Some(refusal) => Err(GuardError::Refused {
-            disk: selected.name.clone(),
-            reason: refusal.reason,
-            detail: refusal.detail,
-        }),
+        Some(refusal) => {
+            Err(GuardError::Refused { disk: selected.name.clone(), reason: refusal.reason, detail: refusal.detail })
+        }
     }
 }
 

@@ -58,7 +58,12 @@ pub(crate) struct MemDevice {
 impl MemDevice {
     pub(crate) fn new(content: Vec<u8>, logical_block_size: u32) -> Self {
         let geometry = Geometry { len_bytes: content.len() as u64, logical_block_size, rotational: false };
-        Self { geometry, zeroes_fast: true, state: Arc::new(Mutex::new(State { content, ..State::default() })), opened_seq: 0 }
+        Self {
+            geometry,
+            zeroes_fast: true,
+            state: Arc::new(Mutex::new(State { content, ..State::default() })),
+            opened_seq: 0,
+        }
     }
 
     /// The same device, which cannot zero by itself.
@@ -100,7 +105,8 @@ impl MemDevice {
 
     fn check(&self, offset: u64, len: u64, address: usize) -> io::Result<()> {
         let block = u64::from(self.geometry.logical_block_size);
-        let aligned = offset.is_multiple_of(block) && len.is_multiple_of(block) && (address as u64).is_multiple_of(block);
+        let aligned =
+            offset.is_multiple_of(block) && len.is_multiple_of(block) && (address as u64).is_multiple_of(block);
         if !aligned {
             return Err(Errno::EINVAL.into());
         }

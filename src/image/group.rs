@@ -43,6 +43,12 @@ impl GroupSize {
     pub const fn bytes(self) -> u64 {
         self.0
     }
+
+    /// The size as a length in memory.
+    #[expect(clippy::cast_possible_truncation, reason = "at most 16 MiB")]
+    pub const fn as_usize(self) -> usize {
+        self.0 as usize
+    }
 }
 
 impl Default for GroupSize {

@@ -181,10 +181,9 @@ mod tests {
     fn tree_of(content: &[u8], group_size: u64) -> Tree {
         let layout = Layout::new(content.len() as u64, GroupSize::new(group_size).expect("valid"));
         let size = usize::try_from(group_size).expect("small");
-        let groups = (0..).zip(content.chunks(size)).map(|(index, data)| Group {
-            chaining_value: layout.chaining_value(index, data),
-            hole: is_zero(data),
-        });
+        let groups = (0..)
+            .zip(content.chunks(size))
+            .map(|(index, data)| Group { chaining_value: layout.chaining_value(index, data), hole: is_zero(data) });
         Tree::new(layout, groups.collect()).expect("all groups")
     }
 
@@ -196,7 +195,8 @@ mod tests {
     fn root_is_the_plain_hash_at_every_border() {
         const GROUP: usize = 64 << 10;
         let mut lengths = vec![0, 1];
-        for border in [1024, 2048, GROUP, 2 * GROUP, 3 * GROUP, 4 * GROUP, 5 * GROUP, 7 * GROUP, 8 * GROUP, 33 * GROUP] {
+        for border in [1024, 2048, GROUP, 2 * GROUP, 3 * GROUP, 4 * GROUP, 5 * GROUP, 7 * GROUP, 8 * GROUP, 33 * GROUP]
+        {
             lengths.extend([border - 1, border, border + 1]);
         }
         for len in lengths {

@@ -11,7 +11,9 @@ pub enum ProvisionError {
     #[error(transparent)]
     Device(#[from] DeviceError),
     /// A group's bytes are not what was offered.
-    #[error("group {group} (byte {offset} of the image) does not match its chaining value; nothing of it was written to disk {disk}")]
+    #[error(
+        "group {group} (byte {offset} of the image) does not match its chaining value; nothing of it was written to disk {disk}"
+    )]
     GroupDigest {
         /// Kernel name of the disk.
         disk: String,
@@ -83,7 +85,9 @@ pub enum ProvisionError {
         first: u64,
     },
     /// The source went away.
-    #[error("the source went away after {received_bytes} bytes; disk {disk} keeps what was written, and has no boot region")]
+    #[error(
+        "the source went away after {received_bytes} bytes; disk {disk} keeps what was written, and has no boot region"
+    )]
     Interrupted {
         /// Kernel name of the disk.
         disk: String,
@@ -157,7 +161,11 @@ impl DomainError for ProvisionError {
             }
             Self::NotOffered { group } | Self::OfferConflict { group } => vec![("group", group.to_string())],
             Self::Payload { first, count, expected } => {
-                vec![("firstGroup", first.to_string()), ("groups", count.to_string()), ("expected", expected.to_string())]
+                vec![
+                    ("firstGroup", first.to_string()),
+                    ("groups", count.to_string()),
+                    ("expected", expected.to_string()),
+                ]
             }
             Self::BeyondImage { first, last, groups } => {
                 vec![("firstGroup", first.to_string()), ("lastGroup", last.to_string()), ("groups", groups.to_string())]

@@ -209,10 +209,9 @@ impl InstallJob<'_> {
         let tree = ledger.into_tree()?;
         let actual = tree.root();
         match self.plan.image.root.map(blake3::Hash::from_bytes) {
-            Some(pinned) if pinned != actual => Err(ProvisionError::Root {
-                expected: pinned.to_hex().to_string(),
-                actual: actual.to_hex().to_string(),
-            }),
+            Some(pinned) if pinned != actual => {
+                Err(ProvisionError::Root { expected: pinned.to_hex().to_string(), actual: actual.to_hex().to_string() })
+            }
             _ => Ok(tree),
         }
     }
@@ -228,7 +227,8 @@ impl InstallJob<'_> {
             return Err(ProvisionError::ReadBack { disk: self.device.name().to_owned(), offset });
         }
         let reread = self.device.reread_partition_table();
-        let warning = |error| format!("the kernel did not read the new partition table of {}: {error}", self.device.name());
+        let warning =
+            |error| format!("the kernel did not read the new partition table of {}: {error}", self.device.name());
         Ok(reread.err().map(warning).into_iter().collect())
     }
 

@@ -114,7 +114,10 @@ impl Ledger {
 
     /// Whether nobody has the group in hand yet.
     pub(super) fn is_waiting(&self, group: u64) -> bool {
-        usize::try_from(group).ok().and_then(|at| self.groups.get(at)).is_some_and(|entry| entry.state == State::Offered)
+        usize::try_from(group)
+            .ok()
+            .and_then(|at| self.groups.get(at))
+            .is_some_and(|entry| entry.state == State::Offered)
     }
 
     /// Digest over all offers.

@@ -155,11 +155,7 @@ impl InstallPlan {
 
 /// What a device needs to know of a disk.
 pub const fn geometry(disk: &Disk) -> Geometry {
-    Geometry {
-        len_bytes: disk.size_bytes,
-        logical_block_size: disk.logical_block_size,
-        rotational: disk.rotational,
-    }
+    Geometry { len_bytes: disk.size_bytes, logical_block_size: disk.logical_block_size, rotational: disk.rotational }
 }
 
 fn check_disk(seen: Seen<'_>) -> Result<(), PlanError> {
@@ -201,7 +197,5 @@ fn is_same_image(marker: &Marker, image: &ImageSpec) -> bool {
         _ => true,
     };
     let layout = image.layout;
-    same_root
-        && marker.image_len_bytes == layout.len_bytes()
-        && marker.group_size_bytes == layout.group_size().bytes()
+    same_root && marker.image_len_bytes == layout.len_bytes() && marker.group_size_bytes == layout.group_size().bytes()
 }

@@ -108,7 +108,14 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
     // Debug output names every field, and lives no longer than this process.
     let text = format!(
         "{:?} {} {:?} {} {} {:?} {:?} {}",
-        disk.identity, disk.device_number, disk.name, disk.size_bytes, disk.logical_block_size, image, plan.wipe, plan.in_place
+        disk.identity,
+        disk.device_number,
+        disk.name,
+        disk.size_bytes,
+        disk.logical_block_size,
+        image,
+        plan.wipe,
+        plan.in_place
     );
     *blake3::hash(text.as_bytes()).as_bytes()
 }

@@ -75,9 +75,8 @@ impl VerifyJob<'_> {
         let findings = Mutex::new(self.empty_findings(layout));
         let next_run = AtomicU64::new(0);
         let panicked = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..self.workers.get())
-                .map(|_| scope.spawn(|| self.work(layout, &next_run, &findings)))
-                .collect();
+            let threads: Vec<_> =
+                (0..self.workers.get()).map(|_| scope.spawn(|| self.work(layout, &next_run, &findings))).collect();
             threads.into_iter().map(|thread| thread.join()).filter(Result::is_err).count()
         });
         if panicked > 0 {
@@ -151,7 +150,9 @@ impl VerifyJob<'_> {
         match expected {
             // The digest of the record vouches for the flag: a hole need not be hashed.
             Some(expected) if expected.hole && is_zero(data) => None,
-            Some(expected) => Some(layout.chaining_value(group, data)).filter(|found| *found != expected.chaining_value),
+            Some(expected) => {
+                Some(layout.chaining_value(group, data)).filter(|found| *found != expected.chaining_value)
+            }
             None => Some(layout.chaining_value(group, data)),
         }
     }

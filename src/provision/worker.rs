@@ -271,7 +271,9 @@ impl<'a> Worker<'a> {
         for group in groups.clone() {
             let expected = self.shared.ledger().expected(group);
             let start = self.shared.layout.byte_range(group, 1).start;
-            let Some(found) = self.check(groups.start, group, expected) else { return Err(self.read_back_error(start)) };
+            let Some(found) = self.check(groups.start, group, expected) else {
+                return Err(self.read_back_error(start));
+            };
             self.shared.ledger().proven(group, found)?;
         }
         self.shared.counters.verified.add(bytes.end - bytes.start);
@@ -321,7 +323,10 @@ impl<'a> Worker<'a> {
 }
 
 /// Length of a range within a buffer.
-#[expect(clippy::cast_possible_truncation, reason = "a buffer is at most 16 MiB; what does not fit it is refused before")]
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "a buffer is at most 16 MiB; what does not fit it is refused before"
+)]
 fn length(range: Range<u64>) -> usize {
     (range.end - range.start) as usize
 }

@@ -24,10 +24,7 @@ impl Span {
 
     /// None if there are no groups in it.
     fn between(first: u64, end: u64) -> Option<Self> {
-        (first < end).then(|| Self {
-            first,
-            count: end - first,
-        })
+        (first < end).then(|| Self { first, count: end - first })
     }
 }
 
@@ -40,11 +37,7 @@ pub(super) struct Turn {
 
 /// Gives out all groups of a source, each once, in order.
 pub(super) enum Feed<'a> {
-    Random {
-        random: &'a dyn RandomAccess,
-        layout: Layout,
-        planner: Mutex<Planner<'a>>,
-    },
+    Random { random: &'a dyn RandomAccess, layout: Layout, planner: Mutex<Planner<'a>> },
     Stream(Mutex<Decoder>),
 }
 
@@ -52,35 +45,19 @@ impl<'a> Feed<'a> {
     pub(super) fn new(content: &'a Content, layout: Layout) -> Result<Self, SourceError> {
         Ok(match content {
             Content::Random(random) => {
-                let planner = Planner {
-                    random: &**random,
-                    layout,
-                    next: 0,
-                    extent: None,
-                };
-                Self::Random {
-                    random: &**random,
-                    layout,
-                    planner: Mutex::new(planner),
-                }
+                let planner = Planner { random: &**random, layout, next: 0, extent: None };
+                Self::Random { random: &**random, layout, planner: Mutex::new(planner) }
             }
-            Content::Stream(stream) => Self::Stream(Mutex::new(Decoder {
-                reader: stream.reader()?,
-                layout,
-                next: 0,
-                finished: false,
-            })),
+            Content::Stream(stream) => {
+                Self::Stream(Mutex::new(Decoder { reader: stream.reader()?, layout, next: 0, finished: false }))
+            }
         })
     }
 
     /// The next turn; none when all groups were given out. Gives up early when `stopped`, with any turn.
     pub(super) fn next(&self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
         match self {
-            Self::Random {
-                random,
-                layout,
-                planner,
-            } => {
+            Self::Random { random, layout, planner } => {
                 let turn = lock(planner).next()?;
                 if let Some(run) = turn.as_ref().and_then(|turn| turn.data) {
                     let start = layout.byte_range(run.first, run.count).start;
@@ -113,17 +90,12 @@ impl Planner<'_> {
         let first = self.next;
         let start = self.data_group(first)?;
         let mut end = start;
-        let limit = start
-            .saturating_add(self.layout.groups_per_run())
-            .min(self.layout.groups());
+        let limit = start.saturating_add(self.layout.groups_per_run()).min(self.layout.groups());
         while end < limit && self.data_group(end)? == end {
             end = self.extent_end_group().clamp(end + 1, limit);
         }
         self.next = end;
-        let turn = Turn {
-            hole: Span::between(first, start),
-            data: Span::between(start, end),
-        };
+        let turn = Turn { hole: Span::between(first, start), data: Span::between(start, end) };
         Ok((end > first).then_some(turn))
     }
 
@@ -134,10 +106,7 @@ impl Planner<'_> {
             self.extent = self.random.next_data(from)?;
         }
         let group_bytes = self.layout.group_size().bytes();
-        Ok(self
-            .extent
-            .as_ref()
-            .map_or(self.layout.groups(), |extent| extent.start.max(from) / group_bytes))
+        Ok(self.extent.as_ref().map_or(self.layout.groups(), |extent| extent.start.max(from) / group_bytes))
     }
 
     /// The group after the last one that the present extent reaches into.
@@ -164,24 +133,15 @@ impl Decoder {
         let first = self.next;
         while let Some(run) = self.decode(buffer)? {
             if stopped() || !is_zero(&buffer[..run.len(self.layout)]) {
-                return Ok(Some(Turn {
-                    hole: Span::between(first, run.first),
-                    data: Some(run),
-                }));
+                return Ok(Some(Turn { hole: Span::between(first, run.first), data: Some(run) }));
             }
         }
-        Ok(Span::between(first, self.next).map(|hole| Turn {
-            hole: Some(hole),
-            data: None,
-        }))
+        Ok(Span::between(first, self.next).map(|hole| Turn { hole: Some(hole), data: None }))
     }
 
     /// Decodes one run into `buffer`; none at the end, which is checked to be one.
     fn decode(&mut self, buffer: &mut [u8]) -> Result<Option<Span>, SourceError> {
-        let end = self
-            .next
-            .saturating_add(self.layout.groups_per_run())
-            .min(self.layout.groups());
+        let end = self.next.saturating_add(self.layout.groups_per_run()).min(self.layout.groups());
         let Some(run) = Span::between(self.next, end) else {
             if !self.finished {
                 self.reader.finish()?;

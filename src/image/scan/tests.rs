@@ -29,15 +29,9 @@ fn pieces_of(source: &Source, layout: Layout, count: usize) -> Result<Vec<Piece>
     let copy = |piece| {
         // What is kept must not be of the pool.
         let piece = match piece {
-            Piece::Data {
-                first,
-                chaining_values,
-                content,
-            } => Piece::Data {
-                first,
-                chaining_values,
-                content: content.to_vec().into(),
-            },
+            Piece::Data { first, chaining_values, content } => {
+                Piece::Data { first, chaining_values, content: content.to_vec().into() }
+            }
             hole @ Piece::Hole { .. } => hole,
         };
         pieces.lock().expect("no panic").push(piece);
@@ -58,11 +52,7 @@ pub(in crate::image) fn content_of(source: &Source, layout: Layout, count: usize
     for piece in pieces_of(source, layout, count)? {
         match piece {
             Piece::Hole { first, count } => (first..first + count).for_each(&mut see),
-            Piece::Data {
-                first,
-                chaining_values,
-                content: data,
-            } => {
+            Piece::Data { first, chaining_values, content: data } => {
                 let range = layout.byte_range(first, chaining_values.len() as u64);
                 assert_eq!(data.len() as u64, range.end - range.start, "groups and bytes agree");
                 assert!(chaining_values.len() as u64 <= layout.groups_per_run(), "at most a run");
@@ -86,10 +76,7 @@ fn sparse_file(path: &Path, len_bytes: u64, data: &[(u64, usize)]) -> File {
     let file = File::create(path).expect("created");
     file.set_len(len_bytes).expect("extended");
     for &(offset, len) in data {
-        let bytes: Vec<u8> = (offset..)
-            .take(len)
-            .map(|at| u8::try_from(at % 251).expect("a byte") | 1)
-            .collect();
+        let bytes: Vec<u8> = (offset..).take(len).map(|at| u8::try_from(at % 251).expect("a byte") | 1).collect();
         file.write_all_at(&bytes, offset).expect("written");
     }
     file
@@ -103,27 +90,13 @@ fn raw(path: &Path) -> Source {
 fn raw_content_of_every_length_comes_back() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("raw");
-    let lengths = [
-        0,
-        1,
-        GROUP - 1,
-        GROUP,
-        GROUP + 1,
-        4 * GROUP,
-        64 * GROUP - 1,
-        64 * GROUP + 1,
-        200 * GROUP + 7,
-    ];
+    let lengths = [0, 1, GROUP - 1, GROUP, GROUP + 1, 4 * GROUP, 64 * GROUP - 1, 64 * GROUP + 1, 200 * GROUP + 7];
     for len_bytes in lengths {
         sparse_file(&path, len_bytes, &[(0, usize::try_from(len_bytes).expect("small"))]);
         let source = raw(&path);
         for count in [1, 2, 5] {
             let content = content_of(&source, layout_of(&source), count).expect("scanned");
-            assert_eq!(
-                content,
-                std::fs::read(&path).expect("read"),
-                "{len_bytes} bytes, {count} workers"
-            );
+            assert_eq!(content, std::fs::read(&path).expect("read"), "{len_bytes} bytes, {count} workers");
         }
     }
 }
@@ -132,16 +105,7 @@ fn raw_content_of_every_length_comes_back() {
 fn a_hole_of_a_file_is_one_piece_and_data_around_it_is_found() {
     let directory = tempfile::tempdir().expect("a directory");
     let path = directory.path().join("raw");
-    sparse_file(
-        &path,
-        1000 * GROUP + 5,
-        &[
-            (0, 10),
-            (3 * GROUP - 5, 10),
-            (900 * GROUP + 4096, 100),
-            (1000 * GROUP, 5),
-        ],
-    );
+    sparse_file(&path, 1000 * GROUP + 5, &[(0, 10), (3 * GROUP - 5, 10), (900 * GROUP + 4096, 100), (1000 * GROUP, 5)]);
     let source = raw(&path);
     let pieces = pieces_of(&source, layout_of(&source), 2).expect("scanned");
     assert!(pieces.contains(&Piece::Hole { first: 4, count: 896 }), "{pieces:?}");
@@ -168,18 +132,12 @@ fn runs_are_four_mebibytes_or_one_larger_group() {
     let source = raw(&path);
     for (group_bytes, longest) in [(256 << 10, 4 << 20), (16 << 20, 16 << 20)] {
         let layout = Layout::new(source.len_bytes(), GroupSize::new(group_bytes).expect("valid"));
-        let lengths = pieces_of(&source, layout, 2)
-            .expect("scanned")
-            .into_iter()
-            .map(|piece| match piece {
-                Piece::Data { content, .. } => content.len(),
-                Piece::Hole { .. } => panic!("there is no hole"),
-            });
+        let lengths = pieces_of(&source, layout, 2).expect("scanned").into_iter().map(|piece| match piece {
+            Piece::Data { content, .. } => content.len(),
+            Piece::Hole { .. } => panic!("there is no hole"),
+        });
         assert_eq!(lengths.max(), Some(longest));
-        assert_eq!(
-            content_of(&source, layout, 2).expect("scanned"),
-            std::fs::read(&path).expect("read")
-        );
+        assert_eq!(content_of(&source, layout, 2).expect("scanned"), std::fs::read(&path).expect("read"));
     }
 }
 
@@ -195,10 +153,7 @@ fn a_sink_that_breaks_ends_the_scan() {
         ControlFlow::Break(())
     };
     scan(&source, layout_of(&source), workers(3), &sink).expect("ended well");
-    assert!(
-        (1..=3).contains(&calls.into_inner()),
-        "one piece for each worker at most"
-    );
+    assert!((1..=3).contains(&calls.into_inner()), "one piece for each worker at most");
 }
 
 #[test]
@@ -208,11 +163,7 @@ fn a_sink_that_keeps_pieces_holds_up_the_scan_and_no_more_memory() {
     sparse_file(&path, 64 << 20, &[(0, 64 << 20)]);
     let source = raw(&path);
     let (sender, receiver) = std::sync::mpsc::channel();
-    let sink = move |piece| {
-        sender
-            .send(piece)
-            .map_or(ControlFlow::Break(()), |()| ControlFlow::Continue(()))
-    };
+    let sink = move |piece| sender.send(piece).map_or(ControlFlow::Break(()), |()| ControlFlow::Continue(()));
     std::thread::scope(|scope| {
         let scanning = scope.spawn(|| scan(&source, layout_of(&source), workers(2), &sink));
         // Two workers and two spare buffers: four runs come, and the fifth only when one of them is let go.
@@ -250,17 +201,7 @@ fn a_layout_of_another_length_is_refused() {
     sparse_file(&path, GROUP, &[]);
     let layout = Layout::new(2 * GROUP, GroupSize::default());
     let error = scan(&raw(&path), layout, workers(1), &|_| ControlFlow::Continue(())).expect_err("another length");
-    assert!(
-        matches!(
-            error,
-            SourceError::LengthMismatch {
-                declared: 131_072,
-                actual: 65_536,
-                ..
-            }
-        ),
-        "{error:?}"
-    );
+    assert!(matches!(error, SourceError::LengthMismatch { declared: 131_072, actual: 65_536, .. }), "{error:?}");
 }
 
 #[test]
@@ -271,11 +212,7 @@ fn groups_read_again_are_the_same() {
     let source = raw(&path);
     let reader = GroupReader::new(&source, layout_of(&source), workers(1)).expect("reads anywhere");
     let content = std::fs::read(&path).expect("read");
-    for (first, count, range) in [
-        (50, 2, 3_276_800..3_407_872),
-        (98, 100, 6_422_528..6_553_605),
-        (200, 1, 0..0),
-    ] {
+    for (first, count, range) in [(50, 2, 3_276_800..3_407_872), (98, 100, 6_422_528..6_553_605), (200, 1, 0..0)] {
         assert_eq!(reader.read(first, count).expect("read"), content[range]);
     }
     assert_eq!(reader.read(0, u64::MAX).expect("read").len(), 4 << 20);

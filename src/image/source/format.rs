@@ -100,9 +100,8 @@ impl Magic {
         } else if head.starts_with(b"\x28\xb5\x2f\xfd") || skippable {
             Self::Known(Format::Zstd)
         } else {
-            let foreign = FOREIGN
-                .iter()
-                .find(|(at, magic, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
+            let foreign =
+                FOREIGN.iter().find(|(at, magic, _)| head.get(*at..).is_some_and(|rest| rest.starts_with(magic)));
             foreign.map_or(Self::None, |&(_, _, name)| Self::Foreign(name))
         }
     }

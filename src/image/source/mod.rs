@@ -100,20 +100,10 @@ pub fn open(path: &Path, options: &OpenOptions) -> Result<Source, SourceError> {
     };
     let len_bytes = content.len_bytes();
     if let Some(declared) = options.len_bytes.filter(|&declared| declared != len_bytes) {
-        return Err(SourceError::LengthMismatch {
-            path: path.to_owned(),
-            declared,
-            actual: len_bytes,
-        });
+        return Err(SourceError::LengthMismatch { path: path.to_owned(), declared, actual: len_bytes });
     }
     let logical_block_size = logical_block_size(&content.head()?);
-    Ok(Source {
-        path: path.to_owned(),
-        format,
-        len_bytes,
-        logical_block_size,
-        content,
-    })
+    Ok(Source { path: path.to_owned(), format, len_bytes, logical_block_size, content })
 }
 
 impl Source {
@@ -165,16 +155,9 @@ impl Content {
 
 /// Opens a regular file or block device. Nothing else: a pipe would wait for its writer, and has no length.
 fn open_file(path: &Path) -> Result<File, SourceError> {
-    let open = |source| SourceError::Open {
-        path: path.to_owned(),
-        source,
-    };
+    let open = |source| SourceError::Open { path: path.to_owned(), source };
     let flags = OFlag::O_NONBLOCK | OFlag::O_NOCTTY;
-    let file = fs::OpenOptions::new()
-        .read(true)
-        .custom_flags(flags.bits())
-        .open(path)
-        .map_err(open)?;
+    let file = fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path).map_err(open)?;
     let kind = file.metadata().map_err(open)?.file_type();
     if kind.is_file() || kind.is_block_device() {
         Ok(file)
@@ -191,24 +174,15 @@ fn decide_format(file: &File, path: &Path, declared: Option<Format>) -> Result<F
         return Ok(Format::Raw);
     }
     let mut head = [0; MAGIC_BYTES];
-    let read = |source: io::Error| SourceError::Read {
-        path: path.to_owned(),
-        source,
-    };
+    let read = |source: io::Error| SourceError::Read { path: path.to_owned(), source };
     let len = raw::read_head(file, &mut head).map_err(read)?;
     let magic = Magic::of(&head[..len]);
     match (declared, magic) {
         (None, Magic::Known(format)) => Ok(format),
         (None, Magic::None) => Ok(Format::Raw),
-        (None, Magic::Foreign(found)) => Err(SourceError::FormatUnsupported {
-            path: path.to_owned(),
-            found,
-        }),
+        (None, Magic::Foreign(found)) => Err(SourceError::FormatUnsupported { path: path.to_owned(), found }),
         (Some(declared), _) if magic == Magic::Known(declared) => Ok(declared),
-        (Some(declared), _) => Err(SourceError::FormatMismatch {
-            path: path.to_owned(),
-            declared,
-        }),
+        (Some(declared), _) => Err(SourceError::FormatMismatch { path: path.to_owned(), declared }),
     }
 }
 

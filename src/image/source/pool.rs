@@ -40,18 +40,8 @@ impl Shared {
 impl BufferPool {
     /// A pool of at most `buffers` buffers of `buffer_bytes` each, made when first needed.
     pub(in crate::image) fn new(buffers: NonZeroUsize, buffer_bytes: usize) -> Self {
-        let state = State {
-            free: Vec::new(),
-            unmade: buffers.get(),
-            closed: false,
-        };
-        Self {
-            shared: Arc::new(Shared {
-                buffer_bytes,
-                state: Mutex::new(state),
-                returned: Condvar::new(),
-            }),
-        }
+        let state = State { free: Vec::new(), unmade: buffers.get(), closed: false };
+        Self { shared: Arc::new(Shared { buffer_bytes, state: Mutex::new(state), returned: Condvar::new() }) }
     }
 
     /// A buffer, with any content; waits for one to come back. None once the pool is closed.
@@ -67,10 +57,7 @@ impl BufferPool {
             state.unmade -= 1;
             vec![0; self.shared.buffer_bytes].into_boxed_slice()
         });
-        Some(Buffer {
-            data,
-            shared: Arc::clone(&self.shared),
-        })
+        Some(Buffer { data, shared: Arc::clone(&self.shared) })
     }
 
     /// Ends the pool: nobody waits for a buffer any more, and none is given out.
@@ -114,9 +101,7 @@ impl AsMut<[u8]> for Buffer {
 
 impl fmt::Debug for Buffer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Buffer")
-            .field("len", &self.data.len())
-            .finish_non_exhaustive()
+        f.debug_struct("Buffer").field("len", &self.data.len()).finish_non_exhaustive()
     }
 }
 

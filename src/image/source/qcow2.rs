@@ -33,38 +33,21 @@ impl Qcow2 {
     /// Checks the header, then opens the image in `file`.
     pub(super) fn new(file: File, path: &Path) -> Result<Self, SourceError> {
         let path = path.to_owned();
-        let file_bytes = raw::file_len(&file).map_err(|source| SourceError::Read {
-            path: path.clone(),
-            source,
-        })?;
+        let file_bytes = raw::file_len(&file).map_err(|source| SourceError::Read { path: path.clone(), source })?;
         qcow2_header::check(&file, file_bytes).map_err(|error| match error {
-            HeaderError::Refused(reason) => SourceError::Qcow2 {
-                path: path.clone(),
-                reason,
-            },
+            HeaderError::Refused(reason) => SourceError::Qcow2 { path: path.clone(), reason },
             HeaderError::Read(source) => read_error(&path, source),
         })?;
-        let storage = ReadOnlyFile {
-            file,
-            len_bytes: file_bytes,
-            helper: CommonStorageHelper::default(),
-        };
+        let storage = ReadOnlyFile { file, len_bytes: file_bytes, helper: CommonStorageHelper::default() };
         let driver: Driver<ReadOnlyFile> = Driver::builder(storage)
             .open(DenyImplicitOpenGate::default())
             .map_err(|source| read_error(&path, source))?;
-        Ok(Self {
-            access: FormatAccess::new(driver),
-            path,
-            file_bytes,
-        })
+        Ok(Self { access: FormatAccess::new(driver), path, file_bytes })
     }
 
     /// What is at `offset`, and for how many bytes; at least one, at most `max`.
     fn mapping(&self, offset: u64, max: u64) -> Result<(Mapping<'_, ReadOnlyFile>, u64), SourceError> {
-        let (mapping, len) = self
-            .access
-            .get_mapping(offset, max)
-            .map_err(|source| read_error(&self.path, source))?;
+        let (mapping, len) = self.access.get_mapping(offset, max).map_err(|source| read_error(&self.path, source))?;
         let truncated = match &mapping {
             Mapping::Raw { offset, .. } => offset.checked_add(len).is_none_or(|end| end > self.file_bytes),
             // The storage checks the bounds of what is compressed.
@@ -73,9 +56,7 @@ impl Qcow2 {
             Mapping::Eof { .. } | _ => true,
         };
         if truncated || len == 0 {
-            return Err(SourceError::Truncated {
-                path: self.path.clone(),
-            });
+            return Err(SourceError::Truncated { path: self.path.clone() });
         }
         Ok((mapping, len))
     }
@@ -105,9 +86,7 @@ impl RandomAccess for Qcow2 {
         while at < end {
             at += self.mapping(at, end - at)?.1;
         }
-        self.access
-            .read(buf, offset)
-            .map_err(|source| read_error(&self.path, source))
+        self.access.read(buf, offset).map_err(|source| read_error(&self.path, source))
     }
 }
 
@@ -132,9 +111,7 @@ struct ReadOnlyFile {
 impl ReadOnlyFile {
     /// Fills `buf`; what is missing in the last sector of the file is zero.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<()> {
-        let end = offset
-            .checked_add(buf.len() as u64)
-            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let end = offset.checked_add(buf.len() as u64).ok_or(io::ErrorKind::UnexpectedEof)?;
         if end > self.len_bytes.next_multiple_of(SECTOR_BYTES) {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
@@ -151,10 +128,7 @@ impl fmt::Display for ReadOnlyFile {
     }
 }
 
-#[expect(
-    unsafe_code,
-    reason = "the trait declares these unsafe to call; no body here does anything unsafe"
-)]
+#[expect(unsafe_code, reason = "the trait declares these unsafe to call; no body here does anything unsafe")]
 impl Storage for ReadOnlyFile {
     fn size(&self) -> io::Result<u64> {
         Ok(self.len_bytes)

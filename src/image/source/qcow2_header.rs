@@ -53,9 +53,7 @@ struct Header([u8; HEADER_BYTES]);
 
 impl Header {
     fn u32(&self, at: usize) -> u32 {
-        self.0[at..at + 4]
-            .iter()
-            .fold(0, |value, &byte| value << 8 | u32::from(byte))
+        self.0[at..at + 4].iter().fold(0, |value, &byte| value << 8 | u32::from(byte))
     }
 
     fn u64(&self, at: usize) -> u64 {
@@ -72,11 +70,7 @@ impl Header {
 
     /// Length of the header, in bytes.
     fn len_bytes(&self) -> u64 {
-        if self.version() == 2 {
-            V2_HEADER_BYTES
-        } else {
-            self.u32(100).into()
-        }
+        if self.version() == 2 { V2_HEADER_BYTES } else { self.u32(100).into() }
     }
 
     fn incompatible_features(&self) -> u64 {
@@ -85,11 +79,7 @@ impl Header {
 
     /// Zero is zlib, and so is a header too short to say.
     fn compression_type(&self) -> u8 {
-        if self.version() == 2 || self.len_bytes() <= 104 {
-            0
-        } else {
-            self.0[104]
-        }
+        if self.version() == 2 || self.len_bytes() <= 104 { 0 } else { self.0[104] }
     }
 }
 
@@ -102,10 +92,7 @@ fn check_version(header: &Header, file_bytes: u64) -> Result<(), Qcow2Refusal> {
     };
     let len_bytes = header.len_bytes();
     if len_bytes < shortest || len_bytes > file_bytes {
-        return Err(Qcow2Refusal::Field {
-            field: "header length",
-            value: len_bytes,
-        });
+        return Err(Qcow2Refusal::Field { field: "header length", value: len_bytes });
     }
     Ok(())
 }

@@ -22,34 +22,20 @@ pub(super) struct Raw {
 impl Raw {
     /// Takes the whole file as content.
     pub(super) fn new(file: File, path: &Path) -> Result<Self, SourceError> {
-        let len_bytes = file_len(&file).map_err(|source| SourceError::Read {
-            path: path.to_owned(),
-            source,
-        })?;
-        Ok(Self {
-            file,
-            path: path.to_owned(),
-            len_bytes,
-        })
+        let len_bytes = file_len(&file).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        Ok(Self { file, path: path.to_owned(), len_bytes })
     }
 
     /// A file that was cut short looks like one with a hole at its end.
     fn check_len(&self) -> Result<(), SourceError> {
         let path = || self.path.clone();
         let len_bytes = file_len(&self.file).map_err(|source| SourceError::Read { path: path(), source })?;
-        if len_bytes < self.len_bytes {
-            Err(SourceError::Truncated { path: path() })
-        } else {
-            Ok(())
-        }
+        if len_bytes < self.len_bytes { Err(SourceError::Truncated { path: path() }) } else { Ok(()) }
     }
 
     /// Where the next data or hole begins; none if there is none. Block devices know no holes and are all data.
     fn seek(&self, from: u64, whence: Whence) -> Result<Option<u64>, SourceError> {
-        let read = |source| SourceError::Read {
-            path: self.path.clone(),
-            source,
-        };
+        let read = |source| SourceError::Read { path: self.path.clone(), source };
         let Ok(offset) = i64::try_from(from) else {
             return Err(read(Errno::EOVERFLOW.into()));
         };

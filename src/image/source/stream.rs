@@ -42,12 +42,7 @@ impl Compressed {
     /// Finds the length of the content, if it is not declared: see [`super::open`] for what that costs.
     pub(super) fn new(file: File, path: &Path, codec: Codec, declared: Option<u64>) -> Result<Self, SourceError> {
         let known = known_len(&file, path, codec)?;
-        let mut compressed = Self {
-            file: Arc::new(file),
-            path: path.to_owned(),
-            codec,
-            len_bytes: u64::MAX,
-        };
+        let mut compressed = Self { file: Arc::new(file), path: path.to_owned(), codec, len_bytes: u64::MAX };
         compressed.len_bytes = match known.or(declared) {
             Some(len_bytes) => len_bytes,
             None => compressed.measure()?,
@@ -63,12 +58,7 @@ impl Compressed {
     pub(in crate::image) fn reader(&self) -> Result<ContentReader, SourceError> {
         let input = BufReader::with_capacity(INPUT_BYTES, FileReader::new(Arc::clone(&self.file), 0));
         let decoder = decoder(self.codec, input).map_err(|source| self.damaged(source))?;
-        Ok(ContentReader {
-            decoder,
-            path: self.path.clone(),
-            position: 0,
-            len_bytes: self.len_bytes,
-        })
+        Ok(ContentReader { decoder, path: self.path.clone(), position: 0, len_bytes: self.len_bytes })
     }
 
     /// Decompresses everything, to count it.
@@ -80,25 +70,17 @@ impl Compressed {
     }
 
     fn damaged(&self, source: io::Error) -> SourceError {
-        SourceError::Damaged {
-            path: self.path.clone(),
-            source,
-        }
+        SourceError::Damaged { path: self.path.clone(), source }
     }
 }
 
 /// The length of the content, as far as the file tells.
 fn known_len(file: &File, path: &Path, codec: Codec) -> Result<Option<u64>, SourceError> {
-    let file_bytes = raw::file_len(file).map_err(|source| SourceError::Read {
-        path: path.to_owned(),
-        source,
-    })?;
+    let file_bytes = raw::file_len(file).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
     match codec {
         // The length at the end of a gzip member is that of this member alone, modulo 4 GiB.
         Codec::Gzip => Ok(None),
-        Codec::Xz => xz_index::content_len(file, file_bytes)
-            .map(Some)
-            .map_err(|source| decode_error(path, source)),
+        Codec::Xz => xz_index::content_len(file, file_bytes).map(Some).map_err(|source| decode_error(path, source)),
         Codec::Zstd => zstd_frames::walk(file, path, file_bytes),
     }
 }
@@ -147,10 +129,7 @@ impl ContentReader {
     pub(in crate::image) fn finish(&mut self) -> Result<(), SourceError> {
         match self.read_some(&mut [0])? {
             0 => Ok(()),
-            _ => Err(SourceError::LongerThanKnown {
-                path: self.path.clone(),
-                len_bytes: self.len_bytes,
-            }),
+            _ => Err(SourceError::LongerThanKnown { path: self.path.clone(), len_bytes: self.len_bytes }),
         }
     }
 
@@ -170,12 +149,7 @@ impl ContentReader {
 
 impl fmt::Debug for ContentReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            path,
-            position,
-            len_bytes,
-            decoder: _,
-        } = self;
+        let Self { path, position, len_bytes, decoder: _ } = self;
         f.debug_struct("ContentReader")
             .field("path", path)
             .field("position", position)
@@ -189,10 +163,7 @@ fn decode_error(path: &Path, source: io::Error) -> SourceError {
     let path = path.to_owned();
     let codec_error = source.get_ref().and_then(|inner| inner.downcast_ref::<XzError>());
     if matches!(codec_error, Some(XzError::MemLimit)) {
-        SourceError::XzMemory {
-            path,
-            max_bytes: XZ_MEMORY_BYTES,
-        }
+        SourceError::XzMemory { path, max_bytes: XZ_MEMORY_BYTES }
     } else if source.kind() == io::ErrorKind::UnexpectedEof {
         SourceError::Truncated { path }
     } else if source.raw_os_error().is_some() {

@@ -35,19 +35,12 @@ impl Fixture {
         for (index, part) in parts {
             match index % 4 {
                 0 => noise.fill(part),
-                1 => part
-                    .iter_mut()
-                    .zip(b"to be compressed ".iter().cycle())
-                    .for_each(|(to, from)| *to = *from),
+                1 => part.iter_mut().zip(b"to be compressed ".iter().cycle()).for_each(|(to, from)| *to = *from),
                 _ => {}
             }
         }
         fs::write(&raw, &content).expect("written");
-        Self {
-            directory,
-            raw,
-            content,
-        }
+        Self { directory, raw, content }
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -64,20 +57,12 @@ impl Fixture {
         let source = open(path, &OpenOptions::default()).expect("opens");
         assert_eq!(source.format(), format);
         assert_eq!(source.len_bytes(), self.content.len() as u64);
-        assert!(
-            scanned(&source).expect("scans") == self.content,
-            "{} differs",
-            path.display()
-        );
+        assert!(scanned(&source).expect("scans") == self.content, "{} differs", path.display());
     }
 }
 
 fn run<A: AsRef<OsStr>>(program: &str, arguments: impl IntoIterator<Item = A>, directory: &Path) {
-    let output = Command::new(program)
-        .args(arguments)
-        .current_dir(directory)
-        .output()
-        .expect("runs");
+    let output = Command::new(program).args(arguments).current_dir(directory).output().expect("runs");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
@@ -96,40 +81,25 @@ fn auto(path: &Path) -> SourceError {
 }
 
 fn declared(format: Format) -> OpenOptions {
-    OpenOptions {
-        format: Some(format),
-        len_bytes: None,
-    }
+    OpenOptions { format: Some(format), len_bytes: None }
 }
 
 fn of_len(len_bytes: u64) -> OpenOptions {
-    OpenOptions {
-        format: None,
-        len_bytes: Some(len_bytes),
-    }
+    OpenOptions { format: None, len_bytes: Some(len_bytes) }
 }
 
 fn append(path: &Path, bytes: &[u8]) {
-    FileOptions::new()
-        .append(true)
-        .open(path)
-        .and_then(|mut file| file.write_all(bytes))
-        .expect("appended");
+    FileOptions::new().append(true).open(path).and_then(|mut file| file.write_all(bytes)).expect("appended");
 }
 
 fn overwrite(path: &Path, offset: u64, bytes: &[u8]) {
-    FileOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.write_all_at(bytes, offset))
-        .expect("written");
+    FileOptions::new().write(true).open(path).and_then(|file| file.write_all_at(bytes, offset)).expect("written");
 }
 
 /// Cuts bytes off the end of a file.
 fn cut(path: &Path, bytes: u64) {
     let file = FileOptions::new().write(true).open(path).expect("opens");
-    file.set_len(file.metadata().expect("known").len() - bytes)
-        .expect("cut");
+    file.set_len(file.metadata().expect("known").len() - bytes).expect("cut");
 }
 
 #[test]
@@ -141,10 +111,7 @@ fn every_format_gives_the_raw_content() {
         fixture.assert_scans(&fixture.make("xz", "xz -0 -c disk.raw > xz"), Format::Xz);
         fixture.assert_scans(&fixture.make("zst", "zstd -q disk.raw -o zst"), Format::Zstd);
         fixture.assert_scans(&fixture.make("piped", "zstd -q < disk.raw > piped"), Format::Zstd);
-        fixture.assert_scans(
-            &fixture.make("qcow2", "qemu-img convert -O qcow2 disk.raw qcow2"),
-            Format::Qcow2,
-        );
+        fixture.assert_scans(&fixture.make("qcow2", "qemu-img convert -O qcow2 disk.raw qcow2"), Format::Qcow2);
     }
 }
 
@@ -167,19 +134,13 @@ fn members_frames_and_streams_are_joined() {
     fixture.assert_scans(&fixture.make("xz", &each("xz -0 -c", "xz")), Format::Xz);
     fixture.assert_scans(&fixture.make("zst", &each("zstd -qc", "zst")), Format::Zstd);
     fixture.assert_scans(&fixture.make("piped", &each("zstd -qc <", "piped")), Format::Zstd);
-    fixture.assert_scans(
-        &fixture.make("blocks", "xz -0 --block-size=100000 -c disk.raw > blocks"),
-        Format::Xz,
-    );
+    fixture.assert_scans(&fixture.make("blocks", "xz -0 --block-size=100000 -c disk.raw > blocks"), Format::Xz);
 }
 
 #[test]
 fn skippable_frames_and_stream_padding_are_no_content() {
     let fixture = Fixture::new();
-    let zstd = fixture.make(
-        "zst",
-        "printf '\\120\\052\\115\\030\\003\\0\\0\\0abc' > zst && zstd -qc disk.raw >> zst",
-    );
+    let zstd = fixture.make("zst", "printf '\\120\\052\\115\\030\\003\\0\\0\\0abc' > zst && zstd -qc disk.raw >> zst");
     fixture.assert_scans(&zstd, Format::Zstd);
     let xz = fixture.make("xz", "xz -0 -c disk.raw > xz && head -c 8 /dev/zero >> xz");
     fixture.assert_scans(&xz, Format::Xz);
@@ -188,13 +149,7 @@ fn skippable_frames_and_stream_padding_are_no_content() {
 #[test]
 fn qcow2_of_all_kinds_of_clusters_comes_back() {
     let fixture = Fixture::new();
-    for options in [
-        "compat=0.10",
-        "cluster_size=512",
-        "cluster_size=2M",
-        "refcount_bits=1",
-        "preallocation=full",
-    ] {
+    for options in ["compat=0.10", "cluster_size=512", "cluster_size=2M", "refcount_bits=1", "preallocation=full"] {
         let command = format!("qemu-img convert -O qcow2 -o {options} disk.raw qcow2");
         fixture.assert_scans(&fixture.make("qcow2", &command), Format::Qcow2);
     }
@@ -227,9 +182,7 @@ fn an_empty_qcow2_of_a_tebibyte_is_one_hole() {
     let qcow2 = fixture.make("qcow2", "qemu-img create -q -f qcow2 qcow2 1T");
     let source = open(&qcow2, &OpenOptions::default()).expect("opens");
     assert_eq!(source.len_bytes(), 1 << 40);
-    let super::Content::Random(content) = source.content() else {
-        panic!("qcow2 reads anywhere")
-    };
+    let super::Content::Random(content) = source.content() else { panic!("qcow2 reads anywhere") };
     assert_eq!(content.next_data(0).expect("reads"), None);
 }
 
@@ -240,21 +193,11 @@ fn the_gpt_tells_the_logical_block_size() {
         overwrite(&fixture.raw, 0, &[0; 8192]);
         overwrite(&fixture.raw, offset, b"EFI PART");
         for path in [fixture.raw.clone(), fixture.make("zst", "zstd -q disk.raw -o zst")] {
-            assert_eq!(
-                open(&path, &OpenOptions::default())
-                    .expect("opens")
-                    .logical_block_size(),
-                size
-            );
+            assert_eq!(open(&path, &OpenOptions::default()).expect("opens").logical_block_size(), size);
         }
     }
     let fixture = Fixture::of_len(1);
-    assert_eq!(
-        open(&fixture.raw, &OpenOptions::default())
-            .expect("opens")
-            .logical_block_size(),
-        None
-    );
+    assert_eq!(open(&fixture.raw, &OpenOptions::default()).expect("opens").logical_block_size(), None);
 }
 
 #[test]
@@ -263,10 +206,7 @@ fn only_files_open() {
     assert!(matches!(auto(&fixture.path("nothing")), SourceError::Open { .. }));
     assert!(matches!(auto(fixture.directory.path()), SourceError::NotAFile { .. }));
     // A pipe without a writer, which would block who opens it.
-    assert!(matches!(
-        auto(&fixture.make("pipe", "mkfifo pipe")),
-        SourceError::NotAFile { .. }
-    ));
+    assert!(matches!(auto(&fixture.make("pipe", "mkfifo pipe")), SourceError::NotAFile { .. }));
     assert!(matches!(auto(Path::new("/dev/zero")), SourceError::NotAFile { .. }));
 }
 
@@ -275,10 +215,7 @@ fn a_declared_format_must_be_the_files() {
     let fixture = Fixture::new();
     for format in [Format::Qcow2, Format::Gzip, Format::Xz, Format::Zstd] {
         let error = refused(&fixture.raw, &declared(format));
-        assert!(
-            matches!(error, SourceError::FormatMismatch { declared, .. } if declared == format),
-            "{error:?}"
-        );
+        assert!(matches!(error, SourceError::FormatMismatch { declared, .. } if declared == format), "{error:?}");
     }
     let zstd = fixture.make("zst", "zstd -q disk.raw -o zst");
     let source = open(&zstd, &declared(Format::Raw)).expect("anything may be raw");
@@ -312,10 +249,7 @@ fn a_wrong_declared_length_is_refused() {
         assert!(expected, "{longer:?}");
         let shorter = refused(&path, &of_len(actual_len - 1));
         assert!(
-            matches!(
-                shorter,
-                SourceError::LengthMismatch { .. } | SourceError::LongerThanKnown { .. }
-            ),
+            matches!(shorter, SourceError::LengthMismatch { .. } | SourceError::LongerThanKnown { .. }),
             "{shorter:?}"
         );
         let source = open(&path, &of_len(actual_len)).expect("opens");
@@ -329,10 +263,7 @@ fn a_bomb_ends_at_the_declared_length() {
     for compress in ["gzip -1", "zstd -q"] {
         let path = fixture.make("bomb", &format!("head -c 300M /dev/zero | {compress} > bomb"));
         let error = refused(&path, &of_len(MIB));
-        assert!(
-            matches!(error, SourceError::LongerThanKnown { len_bytes: MIB, .. }),
-            "{error:?}"
-        );
+        assert!(matches!(error, SourceError::LongerThanKnown { len_bytes: MIB, .. }), "{error:?}");
     }
 }
 
@@ -367,18 +298,13 @@ fn a_truncated_file_is_refused_wherever_it_ends() {
 fn a_stream_without_its_last_byte_is_refused_even_with_all_content() {
     let fixture = Fixture::new();
     let len_bytes = fixture.content.len() as u64;
-    for (name, command) in [
-        ("gz", "gzip -c disk.raw > gz"),
-        ("xz", "xz -0 -c disk.raw > xz"),
-        ("zst", "zstd -q disk.raw -o zst"),
-    ] {
+    for (name, command) in
+        [("gz", "gzip -c disk.raw > gz"), ("xz", "xz -0 -c disk.raw > xz"), ("zst", "zstd -q disk.raw -o zst")]
+    {
         let path = fixture.make(name, command);
         cut(&path, 1);
         let error = refused(&path, &of_len(len_bytes));
-        assert!(
-            matches!(error, SourceError::Truncated { .. } | SourceError::Damaged { .. }),
-            "{name}: {error:?}"
-        );
+        assert!(matches!(error, SourceError::Truncated { .. } | SourceError::Damaged { .. }), "{name}: {error:?}");
     }
 }
 
@@ -386,11 +312,9 @@ fn a_stream_without_its_last_byte_is_refused_even_with_all_content() {
 fn bytes_after_the_content_are_refused() {
     let fixture = Fixture::new();
     let len_bytes = fixture.content.len() as u64;
-    for (name, command) in [
-        ("gz", "gzip -c disk.raw > gz"),
-        ("xz", "xz -0 -c disk.raw > xz"),
-        ("zst", "zstd -q disk.raw -fo zst"),
-    ] {
+    for (name, command) in
+        [("gz", "gzip -c disk.raw > gz"), ("xz", "xz -0 -c disk.raw > xz"), ("zst", "zstd -q disk.raw -fo zst")]
+    {
         for garbage in [&b"garbage"[..], b"x", b"twelve bytes and more"] {
             let path = fixture.make(name, command);
             append(&path, garbage);
@@ -409,11 +333,9 @@ fn bytes_after_the_content_are_refused() {
 #[test]
 fn a_flipped_bit_in_compressed_content_is_refused() {
     let fixture = Fixture::new();
-    for (name, command) in [
-        ("gz", "gzip -c disk.raw > gz"),
-        ("xz", "xz -0 -c disk.raw > xz"),
-        ("zst", "zstd -q disk.raw -o zst"),
-    ] {
+    for (name, command) in
+        [("gz", "gzip -c disk.raw > gz"), ("xz", "xz -0 -c disk.raw > xz"), ("zst", "zstd -q disk.raw -o zst")]
+    {
         let path = fixture.make(name, command);
         let mut bytes = fs::read(&path).expect("reads");
         let middle = bytes.len() / 2;
@@ -429,10 +351,7 @@ fn zstd_beyond_eight_mebibytes_of_window_is_refused() {
     fixture.assert_scans(&fixture.make("zst", "zstd -q --long=23 < disk.raw > zst"), Format::Zstd);
     let error = auto(&fixture.make("long", "zstd -q --long=27 < disk.raw > long"));
     let window = 128 * MIB;
-    assert!(
-        matches!(error, SourceError::ZstdWindow { window_bytes, .. } if window_bytes == window),
-        "{error:?}"
-    );
+    assert!(matches!(error, SourceError::ZstdWindow { window_bytes, .. } if window_bytes == window), "{error:?}");
     assert!(error.to_string().contains("--long"));
 }
 
@@ -482,61 +401,15 @@ fn impossible_qcow2_headers_are_refused() {
     let fields: [(u64, &[u8], Qcow2Refusal); 11] = [
         (4, &[0, 0, 0, 1], Qcow2Refusal::Version { version: 1 }),
         (4, &[0, 0, 0, 4], Qcow2Refusal::Version { version: 4 }),
-        (
-            20,
-            &[0, 0, 0, 8],
-            Qcow2Refusal::Field {
-                field: "cluster_bits",
-                value: 8,
-            },
-        ),
-        (
-            20,
-            &[0, 0, 0, 22],
-            Qcow2Refusal::Field {
-                field: "cluster_bits",
-                value: 22,
-            },
-        ),
+        (20, &[0, 0, 0, 8], Qcow2Refusal::Field { field: "cluster_bits", value: 8 }),
+        (20, &[0, 0, 0, 22], Qcow2Refusal::Field { field: "cluster_bits", value: 22 }),
         // A disk of 16 EiB with an L1 table for 1 MiB, and an L1 table of 32 GiB.
-        (
-            24,
-            &[0xff; 8],
-            Qcow2Refusal::Field {
-                field: "l1_size",
-                value: 1,
-            },
-        ),
-        (
-            36,
-            &[0xff; 4],
-            Qcow2Refusal::Field {
-                field: "l1_size",
-                value: 0xffff_ffff,
-            },
-        ),
-        (
-            40,
-            &[0x7f; 8],
-            Qcow2Refusal::Field {
-                field: "l1_table_offset",
-                value: 0x7f7f_7f7f_7f7f_7f7f,
-            },
-        ),
-        (
-            72,
-            &[0x80, 0, 0, 0, 0, 0, 0, 0],
-            Qcow2Refusal::UnknownFeatures { bits: 1 << 63 },
-        ),
+        (24, &[0xff; 8], Qcow2Refusal::Field { field: "l1_size", value: 1 }),
+        (36, &[0xff; 4], Qcow2Refusal::Field { field: "l1_size", value: 0xffff_ffff }),
+        (40, &[0x7f; 8], Qcow2Refusal::Field { field: "l1_table_offset", value: 0x7f7f_7f7f_7f7f_7f7f }),
+        (72, &[0x80, 0, 0, 0, 0, 0, 0, 0], Qcow2Refusal::UnknownFeatures { bits: 1 << 63 }),
         (79, &[1], Qcow2Refusal::Unclean),
-        (
-            96,
-            &[0, 0, 0, 63],
-            Qcow2Refusal::Field {
-                field: "refcount_order",
-                value: 63,
-            },
-        ),
+        (96, &[0, 0, 0, 63], Qcow2Refusal::Field { field: "refcount_order", value: 63 }),
         (0x8001, b"CD001", Qcow2Refusal::Polyglot),
     ];
     for (offset, bytes, expected) in fields {
@@ -555,10 +428,7 @@ fn damaged_metadata_gives_content_or_an_error() {
     let mut noise = blake3::Hasher::new().finalize_xof();
     for (name, command) in [
         ("qcow2", "qemu-img convert -O qcow2 -o cluster_size=4K disk.raw qcow2"),
-        (
-            "packed",
-            "qemu-img convert -c -O qcow2 -o cluster_size=4K disk.raw packed",
-        ),
+        ("packed", "qemu-img convert -c -O qcow2 -o cluster_size=4K disk.raw packed"),
         ("xz", "xz -0 --block-size=100000 -c disk.raw > xz"),
         ("zst", "zstd -q disk.raw -o zst"),
         ("gz", "gzip -c disk.raw > gz"),
@@ -569,11 +439,7 @@ fn damaged_metadata_gives_content_or_an_error() {
             noise.fill(&mut random);
             let mut bytes = original.clone();
             // The head and the tail are where metadata is: half of the hits go there.
-            let span = if random[0] & 1 == 0 {
-                bytes.len()
-            } else {
-                bytes.len().min(40_000)
-            };
+            let span = if random[0] & 1 == 0 { bytes.len() } else { bytes.len().min(40_000) };
             let at = usize::from_le_bytes([random[1], random[2], random[3], 0, 0, 0, 0, 0]) % span;
             let at = if random[0] & 2 == 0 { at } else { bytes.len() - 1 - at };
             bytes[at] ^= random[4] | 1;
@@ -595,9 +461,6 @@ fn a_source_can_be_scanned_again() {
     let path = fixture.make("xz", "xz -0 -c disk.raw > xz");
     let source = open(&path, &OpenOptions::default()).expect("opens");
     for _ in 0..2 {
-        assert!(
-            scanned(&source).expect("scans") == fixture.content,
-            "every scan begins at the start"
-        );
+        assert!(scanned(&source).expect("scans") == fixture.content, "every scan begins at the start");
     }
 }

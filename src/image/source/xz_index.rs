@@ -44,9 +44,7 @@ impl Stream {
         let index_start = footer_start.checked_sub(index_bytes).ok_or_else(impossible_index)?;
         let index = FileReader::new(file, index_start).take(index_bytes);
         let (blocks_bytes, content_bytes) = read_index(BufReader::new(index))?;
-        let start = index_start
-            .checked_sub(sum(blocks_bytes, HEADER_BYTES)?)
-            .ok_or_else(impossible_index)?;
+        let start = index_start.checked_sub(sum(blocks_bytes, HEADER_BYTES)?).ok_or_else(impossible_index)?;
         if read_array(file, start)? != HEADER_MAGIC {
             return Err(impossible_index());
         }
@@ -71,9 +69,7 @@ fn read_index(mut index: impl Read) -> io::Result<(u64, u64)> {
     // The index ends with the bytes that its reader is limited to, whatever the number of records says.
     for _ in 0..read_number(&mut index)? {
         let unpadded_bytes = read_number(&mut index)?;
-        let padded_bytes = unpadded_bytes
-            .checked_next_multiple_of(4)
-            .ok_or_else(impossible_index)?;
+        let padded_bytes = unpadded_bytes.checked_next_multiple_of(4).ok_or_else(impossible_index)?;
         blocks_bytes = sum(blocks_bytes, padded_bytes)?;
         content_bytes = sum(content_bytes, read_number(&mut index)?)?;
     }
@@ -110,10 +106,7 @@ fn sum(a: u64, b: u64) -> io::Result<u64> {
 }
 
 fn no_footer() -> io::Error {
-    io::Error::new(
-        io::ErrorKind::InvalidData,
-        "no xz footer at its end: it is truncated, or something follows it",
-    )
+    io::Error::new(io::ErrorKind::InvalidData, "no xz footer at its end: it is truncated, or something follows it")
 }
 
 fn impossible_index() -> io::Error {

@@ -28,11 +28,7 @@ pub(super) fn walk(file: &File, path: &Path, file_bytes: u64) -> Result<Option<u
         // A sum that no length can hold is as good as no length: the decoder will count.
         total = total.zip(frame_bytes).and_then(|(sum, bytes)| sum.checked_add(bytes));
     }
-    if walk.at > file_bytes {
-        Err(walk.truncated())
-    } else {
-        Ok(total)
-    }
+    if walk.at > file_bytes { Err(walk.truncated()) } else { Ok(total) }
 }
 
 struct Walk<'a> {
@@ -70,21 +66,14 @@ impl Walk<'_> {
                 self.at += if header.has_checksum { 4 } else { 0 };
                 Ok(header.content_bytes)
             }
-            _ => Err(SourceError::TrailingGarbage {
-                path: self.path.to_owned(),
-                offset_bytes: self.at,
-            }),
+            _ => Err(SourceError::TrailingGarbage { path: self.path.to_owned(), offset_bytes: self.at }),
         }
     }
 
     fn check(&self, header: &Header) -> Result<(), SourceError> {
         let (path, max_bytes) = (self.path.to_owned(), 1 << WINDOW_LOG_MAX);
         if header.window_bytes > max_bytes {
-            return Err(SourceError::ZstdWindow {
-                path,
-                window_bytes: header.window_bytes,
-                max_bytes,
-            });
+            return Err(SourceError::ZstdWindow { path, window_bytes: header.window_bytes, max_bytes });
         }
         match u32::try_from(header.dictionary_id) {
             Ok(0) | Err(_) => Ok(()),
@@ -121,10 +110,7 @@ impl Walk<'_> {
                 Ok(read) => len += read,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(source) => {
-                    return Err(SourceError::Read {
-                        path: self.path.to_owned(),
-                        source,
-                    });
+                    return Err(SourceError::Read { path: self.path.to_owned(), source });
                 }
             }
         }
@@ -132,17 +118,12 @@ impl Walk<'_> {
     }
 
     fn truncated(&self) -> SourceError {
-        SourceError::Truncated {
-            path: self.path.to_owned(),
-        }
+        SourceError::Truncated { path: self.path.to_owned() }
     }
 
     fn damaged(&self, what: &'static str) -> SourceError {
         let source = io::Error::new(io::ErrorKind::InvalidData, what);
-        SourceError::Damaged {
-            path: self.path.to_owned(),
-            source,
-        }
+        SourceError::Damaged { path: self.path.to_owned(), source }
     }
 }
 
@@ -152,11 +133,7 @@ impl Header {
         let mut rest = bytes.get(MAGIC.len()..)?;
         let descriptor = take(&mut rest, 1)?;
         let single_segment = descriptor & 0x20 != 0;
-        let window = if single_segment {
-            None
-        } else {
-            Some(take(&mut rest, 1)?)
-        };
+        let window = if single_segment { None } else { Some(take(&mut rest, 1)?) };
         let dictionary_id = take(&mut rest, [0, 1, 2, 4][usize::try_from(descriptor & 3).ok()?])?;
         let content_bytes = match (descriptor >> 6, single_segment) {
             (0, false) => None,
@@ -170,13 +147,7 @@ impl Header {
             None => content_bytes.unwrap_or(0),
         };
         let header_bytes = bytes.len() - rest.len();
-        Some(Self {
-            header_bytes,
-            window_bytes,
-            dictionary_id,
-            content_bytes,
-            has_checksum: descriptor & 4 != 0,
-        })
+        Some(Self { header_bytes, window_bytes, dictionary_id, content_bytes, has_checksum: descriptor & 4 != 0 })
     }
 }
 
