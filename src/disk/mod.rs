@@ -9,10 +9,12 @@ pub mod identity;
 mod ioctl;
 pub mod marker;
 mod mounts;
+pub mod probe;
 pub mod roots;
 pub mod selector;
 mod stack;
 pub mod sysfs;
+pub mod table;
 mod usage;
 
 pub use usage::DiskUse;

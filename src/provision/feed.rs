@@ -1,9 +1,10 @@
 //! What a source tells the workers, and what they ask of it: the one bounded channel between async and blocking work.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use tokio::sync::{OwnedSemaphorePermit, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
 use super::error::ProvisionError;
 use crate::image::group::ChainingValue;
@@ -53,6 +54,31 @@ pub struct Part {
 impl fmt::Debug for Part {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Part({} groups from {}, {:?}, {} bytes)", self.count, self.first, self.encoding, self.payload.len())
+    }
+}
+
+/// Memory for content on its way to the workers. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Budget {
+    units: Arc<Semaphore>,
+    all: u32,
+}
+
+/// A semaphore counts in 32 bits, so memory is counted in KiB.
+const BUDGET_UNIT_BYTES: u64 = 1024;
+
+impl Budget {
+    /// A budget of so many bytes.
+    pub fn new(bytes: u64) -> Self {
+        let all = u32::try_from(bytes / BUDGET_UNIT_BYTES).unwrap_or(u32::MAX >> 3).max(1);
+        Self { units: Arc::new(Semaphore::new(all as usize)), all }
+    }
+
+    /// Waits until there is memory for a payload. One that is larger than the whole budget gets all of it.
+    pub async fn reserve(&self, payload_bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = (payload_bytes as u64).div_ceil(BUDGET_UNIT_BYTES);
+        let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.all);
+        self.units.clone().acquire_many_owned(units).await.ok()
     }
 }
 

@@ -2,6 +2,81 @@
 //!
 //! Nothing here hashes, reads or writes a disk: that is the work of threads behind a bounded channel.
 
+mod auth;
+mod convert;
+mod disk;
+mod host;
+mod operations;
+mod provisioning;
+mod push;
+pub mod server;
+pub mod status;
+mod view;
+mod watch;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tonic::Status;
+
+use crate::operation::Operation;
+use crate::reason::{DomainError, Reason};
+
+/// How long a call may take that is no stream.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+/// How often progress is shown to those who follow.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Work on a thread for blocking calls that came to nothing.
+#[derive(Debug, thiserror::Error)]
+enum CallError {
+    #[error("the call took longer than {} s; a disk may hang", CALL_TIMEOUT.as_secs())]
+    TimedOut,
+    #[error("the call ended without a result")]
+    Lost,
+}
+
+impl DomainError for CallError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::TimedOut => Reason::DiskIo,
+            Self::Lost => Reason::Internal,
+        }
+    }
+}
+
+/// Makes a blocking call where it blocks nobody else.
+async fn blocking<T, E, F>(call: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    E: DomainError,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    match tokio::time::timeout(CALL_TIMEOUT, tokio::task::spawn_blocking(call)).await {
+        Ok(Ok(result)) => result.map_err(|error| refuse(&error)),
+        Ok(Err(_panicked)) => Err(refuse(&CallError::Lost)),
+        Err(_elapsed) => Err(refuse(&CallError::TimedOut)),
+    }
+}
+
+/// The status of an error, which is logged here and nowhere else.
+fn refuse<E: DomainError>(error: &E) -> Status {
+    tracing::warn!(reason = error.reason().name(), %error, "refused a call");
+    status::status(error)
+}
+
+/// Shows the progress of an operation to its watchers, until it ends.
+fn follow(operation: &Arc<Operation>) {
+    let operation = operation.clone();
+    tokio::spawn(async move {
+        let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        while operation.publish() {
+            ticks.tick().await;
+        }
+    });
+}
+
 /// The wire types, compiled from `proto/`.
 #[expect(
     missing_docs,

@@ -1,0 +1,310 @@
+//! What the agent does, apart from any wire: looks at disks, plans, and starts operations.
+//!
+//! All calls block: the gRPC edge makes them from threads made for it. This is the one place that starts the threads in
+//! which operations do their work; each takes the hold on its disk along.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, unix_seconds};
+use crate::disk::device::BlockDevice;
+use crate::disk::discovery::{Discovery, Disk, Refusal};
+use crate::disk::direct::DirectDevice;
+use crate::disk::guard;
+use crate::disk::probe::{self, Content};
+use crate::disk::selector::Selector;
+use crate::operation::registry::{Registry, Request, Running};
+use crate::operation::{Failure, Operation, OperationKind, Outcome};
+use crate::provision::error::ProvisionError;
+use crate::provision::feed::{Budget, Feed, FeedEvent, Want};
+use crate::provision::install::{InstallJob, Resources};
+use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
+use crate::provision::record::Records;
+use crate::provision::token::PlanTokens;
+use crate::provision::verify::{Expectation, VerifyJob};
+
+mod error;
+
+pub use error::AgentError;
+
+/// Messages of a source that wait for the workers. What they hold is bounded by the memory budget.
+const WAITING_EVENTS: usize = 32;
+/// Answers that wait for a source.
+const WAITING_WANTS: usize = 1024;
+
+/// A disk, and everything that is known of it.
+#[derive(Debug, Clone)]
+pub struct Surveyed {
+    /// The disk.
+    pub disk: Disk,
+    /// What keeps it from being written.
+    pub refusals: Vec<Refusal>,
+    /// What is on it, if it can be read.
+    pub content: Option<Content>,
+}
+
+/// A request to install.
+#[derive(Debug, Clone)]
+pub struct InstallRequest {
+    /// Which disk.
+    pub selector: Selector,
+    /// Which image.
+    pub image: ImageSpec,
+    /// How.
+    pub options: Options,
+}
+
+/// A plan, and what was seen when it was made.
+#[derive(Debug, Clone)]
+pub struct Planned {
+    /// The plan.
+    pub plan: InstallPlan,
+    /// The disk.
+    pub surveyed: Surveyed,
+}
+
+/// The source's end of an install that has begun.
+#[derive(Debug)]
+pub struct Intake {
+    /// Tells the workers.
+    pub events: mpsc::Sender<FeedEvent>,
+    /// What they ask for.
+    pub wants: mpsc::Receiver<Want>,
+    /// Set when the install ends, or is to end: nothing more is wanted then.
+    pub halt: CancellationToken,
+    /// Memory for content on its way.
+    pub budget: Budget,
+}
+
+/// What became of a request to install.
+#[derive(Debug)]
+pub enum Install {
+    /// It has begun.
+    Begun {
+        /// The operation.
+        operation: Arc<Operation>,
+        /// What it will do.
+        planned: Box<Planned>,
+        /// Where to put the image.
+        intake: Intake,
+    },
+    /// The same request began it before.
+    Known(Arc<Operation>),
+}
+
+/// What to verify a disk against.
+#[derive(Debug, Clone, Copy)]
+pub enum VerifyAgainst {
+    /// The record of the agent's own install.
+    Record,
+    /// Content of this layout with this root.
+    Root(crate::image::group::Layout, [u8; 32]),
+}
+
+/// The agent.
+#[derive(Debug)]
+pub struct Agent {
+    /// Finds disks.
+    pub discovery: Discovery,
+    /// All operations.
+    pub registry: Arc<Registry>,
+    /// What was installed on which disk.
+    pub records: Records,
+    /// Plan tokens.
+    pub tokens: PlanTokens,
+    /// Memory and threads of one operation.
+    pub resources: Resources,
+    /// The time of day.
+    pub clock: SharedClock,
+}
+
+/// A clock that can be shared and printed.
+#[derive(Clone)]
+pub struct SharedClock(pub Arc<dyn Clock>);
+
+impl std::fmt::Debug for SharedClock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("SharedClock")
+    }
+}
+
+impl Agent {
+    /// All disks, with what keeps each from being written and what is on it.
+    ///
+    /// # Errors
+    /// If they cannot be listed. A disk that cannot be read is listed without content.
+    pub fn disks(&self) -> Result<Vec<Surveyed>, AgentError> {
+        let all = self.discovery.scan()?;
+        Ok(all.iter().map(|disk| self.survey(disk, &all)).collect())
+    }
+
+    fn survey(&self, disk: &Disk, all: &[Disk]) -> Surveyed {
+        let open = guard::open_for_reading(&self.discovery, disk);
+        let content = open.ok().and_then(|device| probe::look(&device).ok());
+        Surveyed { disk: disk.clone(), refusals: disk.refusals(all), content }
+    }
+
+    /// Decides what an install would do.
+    ///
+    /// # Errors
+    /// Every reason for which the install itself would be refused at its start.
+    pub fn plan(&self, request: &InstallRequest) -> Result<Planned, AgentError> {
+        let all = self.discovery.scan()?;
+        let surveyed = self.survey(request.selector.select(&all)?, &all);
+        let marker = surveyed.content.as_ref().and_then(|content| content.marker.as_ref());
+        let seen = Seen { disk: &surveyed.disk, refusals: &surveyed.refusals, marker };
+        let plan = InstallPlan::new(seen, request.image, request.options, self.resources.max_groups())?;
+        Ok(Planned { plan, surveyed })
+    }
+
+    /// Begins an install, or finds the one that the same request began.
+    ///
+    /// # Errors
+    /// If the disk or the image does not suit, the token does not hold, or the disk cannot be had. Nothing was written.
+    pub fn install(
+        self: &Arc<Self>,
+        id: &Request,
+        request: &InstallRequest,
+        token: &[u8],
+    ) -> Result<Install, AgentError> {
+        if let Some(operation) = self.registry.known(id)? {
+            return Ok(Install::Known(operation));
+        }
+        let planned = self.plan(request)?;
+        if !token.is_empty() {
+            self.tokens.redeem(token, &planned.plan)?;
+        }
+        let running = self.registry.begin(id, OperationKind::Install, &planned.plan.disk)?;
+        let operation = running.operation().clone();
+        let intake = self.start_install(running, planned.plan.clone())?;
+        Ok(Install::Begun { operation, planned: Box::new(planned), intake })
+    }
+
+    fn start_install(self: &Arc<Self>, running: Running, plan: InstallPlan) -> Result<Intake, AgentError> {
+        let device = match guard::open_for_writing(&self.discovery, &plan.disk) {
+            Ok(device) => device,
+            Err(error) => {
+                running.withdraw();
+                return Err(error.into());
+            }
+        };
+        let (events, received) = mpsc::channel(WAITING_EVENTS);
+        let (asked, wants) = mpsc::channel(WAITING_WANTS);
+        let halt = running.operation().cancel.child_token();
+        let budget = Budget::new(self.resources.in_flight_bytes());
+        let intake = Intake { events, wants, halt: halt.clone(), budget };
+        let work = InstallWork { device, plan, feed: Feed { events: received, wants: asked }, halt };
+        spawn("install", running, move |operation| agent.run_install(operation, work))?;
+        Ok(intake)
+    }
+
+    fn run_install(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
+        let InstallWork { device, plan, feed, halt } = work;
+        let job = InstallJob {
+            device: &device,
+            plan: &plan,
+            records: &self.records,
+            resources: self.resources,
+            operation: operation.id,
+            started_at: unix_seconds(operation.started_at),
+            counters: &operation.counters,
+            cancel: &operation.cancel,
+            halt: &halt,
+        };
+        let report = job.run(feed)?;
+        Ok(Outcome {
+            root: *report.tree.root().as_bytes(),
+            len_bytes: plan.image.layout.len_bytes(),
+            warnings: report.warnings,
+            disk: plan.disk,
+        })
+    }
+
+    /// Begins to verify a disk, or finds the operation that the same request began.
+    ///
+    /// # Errors
+    /// If the disk cannot be had, or nothing is known to compare it with.
+    pub fn verify(
+        self: &Arc<Self>,
+        id: &Request,
+        selector: &Selector,
+        against: VerifyAgainst,
+    ) -> Result<Arc<Operation>, AgentError> {
+        if let Some(operation) = self.registry.known(id)? {
+            return Ok(operation);
+        }
+        let all = self.discovery.scan()?;
+        let disk = selector.select(&all)?.clone();
+        let expectation = self.expectation(&disk, against)?;
+        let device = guard::open_for_reading(&self.discovery, &disk)?;
+        let running = self.registry.begin(id, OperationKind::Verify, &disk)?;
+        let operation = running.operation().clone();
+        let workers = self.resources.workers(expectation.layout());
+        spawn("verify", running, move |operation| run_verify(operation, &device, disk, &expectation, workers))?;
+        Ok(operation)
+    }
+
+    /// A record tells group from group; it is used as well where it has the very root that the caller names.
+    fn expectation(&self, disk: &Disk, against: VerifyAgainst) -> Result<Expectation, AgentError> {
+        match against {
+            VerifyAgainst::Record => match self.records.load(&disk.identity)? {
+                Some(tree) => Ok(Expectation::Tree(tree)),
+                None => Err(AgentError::NoRecord { disk: disk.name.clone() }),
+            },
+            VerifyAgainst::Root(layout, root) => {
+                let recorded = self.records.load(&disk.identity).ok().flatten();
+                let same = recorded.filter(|tree| {
+                    tree.layout().len_bytes() == layout.len_bytes() && tree.root() == blake3::Hash::from_bytes(root)
+                });
+                Ok(same.map_or(Expectation::Root(layout, root), Expectation::Tree))
+            }
+        }
+    }
+}
+
+/// What the thread of an install takes along.
+#[derive(Debug)]
+struct InstallWork {
+    device: DirectDevice,
+    plan: InstallPlan,
+    feed: Feed,
+    halt: CancellationToken,
+}
+
+fn run_verify(
+    operation: &Operation,
+    device: &dyn BlockDevice,
+    disk: Disk,
+    expectation: &Expectation,
+    workers: usize,
+) -> Result<Outcome, ProvisionError> {
+    let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
+    let job = VerifyJob { device, expectation, workers, counters: &operation.counters, cancel: &operation.cancel };
+    let root = *job.run()?.as_bytes();
+    Ok(Outcome { disk, root, len_bytes: expectation.layout().len_bytes(), warnings: Vec::new() })
+}
+
+/// Starts the thread of an operation. The hold on the disk goes with it, and ends with it, whatever becomes of callers.
+fn spawn<W>(name: &str, running: Running, work: W) -> Result<(), AgentError>
+where
+    W: FnOnce(&Operation) -> Result<Outcome, ProvisionError> + Send + 'static,
+{
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let body = move || {
+        let operation = running.operation().clone();
+        let span = tracing::info_span!("operation", id = %operation.id, disk = operation.disk, kind = ?operation.kind);
+        let _entered = span.enter();
+        tracing::info!("began");
+        let result = work(&operation).map_err(|error| Failure::from(&error));
+        match &result {
+            Ok(outcome) => tracing::info!(root = %blake3::Hash::from_bytes(outcome.root).to_hex(), "done"),
+            Err(failure) => tracing::error!(reason = failure.reason.name(), error = failure.message, "failed"),
+        }
+        running.finish(result);
+    };
+    // A thread that cannot be started drops `running`: the operation ends with INTERNAL, and the disk is free.
+    thread.spawn(body).map(drop).map_err(|source| AgentError::Thread { source })
+}

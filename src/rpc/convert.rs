@@ -1,0 +1,193 @@
+//! From the wire to the domain: every field is checked, and all violations are told at once.
+
+use uuid::Uuid;
+
+use super::proto::v1;
+use super::status::RequestError;
+use crate::agent::{InstallRequest, VerifyAgainst};
+use crate::disk::identity::Transport;
+use crate::disk::selector::Selector;
+use crate::image::group::{ChainingValue, GroupSize, Layout};
+use crate::operation::registry::Request;
+use crate::provision::error::ProvisionError;
+use crate::provision::feed::{Encoding, FeedEvent, Offered, Part};
+use crate::provision::plan::{ImageSpec, Options};
+
+/// Longest text in a request, in bytes.
+const MAX_TEXT_BYTES: usize = 256;
+
+/// The id of a mutating request, and the digest of its content.
+pub(super) fn request(id: &str, message: &impl prost::Message) -> Result<Request, RequestError> {
+    let wrong = || RequestError::of("request_id", "must be a UUID, and not the nil UUID");
+    let id = Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).ok_or_else(wrong)?;
+    Ok(Request { id, digest: *blake3::hash(&message.encode_to_vec()).as_bytes() })
+}
+
+/// What to install where.
+pub(super) fn install_request(
+    disk: Option<v1::DiskSelector>,
+    image: Option<v1::ImageSpec>,
+    options: Option<v1::InstallOptions>,
+) -> Result<InstallRequest, RequestError> {
+    let mut errors = RequestError::default();
+    let selector = selector(disk, &mut errors);
+    let image = image_spec(&image.unwrap_or_default(), &mut errors);
+    errors.check()?;
+    let options = options.unwrap_or_default();
+    let options = Options { in_place: options.in_place, wipe_rest: options.wipe_rest };
+    match image {
+        Some(image) => Ok(InstallRequest { selector, image, options }),
+        None => Err(RequestError::of("image", "is missing")),
+    }
+}
+
+fn image_spec(image: &v1::ImageSpec, errors: &mut RequestError) -> Option<ImageSpec> {
+    if image.size_bytes == 0 || i64::try_from(image.size_bytes).is_err() {
+        errors.add("image.size_bytes", "must be from 1 to 2^63 - 1");
+    }
+    let group_size = match image.group_size_bytes {
+        0 => Ok(GroupSize::default()),
+        bytes => GroupSize::new(bytes),
+    };
+    let root = optional_root("image.root", &image.root, errors);
+    let logical_block_size = match image.logical_block_size_bytes {
+        0 => None,
+        size if size.is_power_of_two() && (512..=65536).contains(&size) => Some(size),
+        _ => {
+            errors.add("image.logical_block_size_bytes", "must be 0 or a power of two from 512 to 65536");
+            None
+        }
+    };
+    match group_size {
+        Ok(group_size) => Some(ImageSpec { layout: Layout::new(image.size_bytes, group_size), root, logical_block_size }),
+        Err(error) => {
+            errors.add("image.group_size_bytes", error.to_string());
+            None
+        }
+    }
+}
+
+fn optional_root(field: &'static str, bytes: &[u8], errors: &mut RequestError) -> Option<[u8; 32]> {
+    match <[u8; 32]>::try_from(bytes) {
+        Ok(root) => Some(root),
+        Err(_) if bytes.is_empty() => None,
+        Err(_) => {
+            errors.add(field, "must be 32 bytes, or empty");
+            None
+        }
+    }
+}
+
+/// What to verify.
+pub(super) fn verify_request(request: &v1::VerifyDiskRequest) -> Result<(Selector, VerifyAgainst), RequestError> {
+    let mut errors = RequestError::default();
+    let selector = selector(request.disk.clone(), &mut errors);
+    let root = optional_root("root", &request.root, &mut errors);
+    let sized = request.size_bytes > 0 && i64::try_from(request.size_bytes).is_ok();
+    if root.is_some() != sized {
+        errors.add("size_bytes", "must be from 1 to 2^63 - 1 with a root, and 0 without");
+    }
+    errors.check()?;
+    let layout = Layout::new(request.size_bytes, GroupSize::default());
+    Ok((selector, root.map_or(VerifyAgainst::Record, |root| VerifyAgainst::Root(layout, root))))
+}
+
+fn selector(disk: Option<v1::DiskSelector>, errors: &mut RequestError) -> Selector {
+    let disk = disk.unwrap_or_default();
+    let transport = transport(&disk, errors);
+    let texts = [
+        ("disk.serial", &disk.serial),
+        ("disk.wwn", &disk.wwn),
+        ("disk.by_path", &disk.by_path),
+        ("disk.name", &disk.name),
+        ("disk.model", &disk.model),
+    ];
+    for (field, text) in texts {
+        check_text(field, text.as_deref(), MAX_TEXT_BYTES, errors);
+    }
+    check_text("disk.backing_file", disk.backing_file.as_deref(), 4096, errors);
+    let selector = Selector {
+        serial: disk.serial,
+        wwn: disk.wwn,
+        by_path: disk.by_path,
+        name: disk.name,
+        model: disk.model,
+        transport,
+        rotational: disk.rotational,
+        size_bytes: disk.size_bytes,
+        min_size_bytes: disk.min_size_bytes,
+        logical_block_size: disk.logical_block_size_bytes,
+        diskseq: disk.diskseq,
+        backing_file: disk.backing_file,
+    };
+    if let Err(error) = selector.check() {
+        errors.add("disk", error.to_string());
+    }
+    selector
+}
+
+fn check_text(field: &'static str, text: Option<&str>, limit: usize, errors: &mut RequestError) {
+    let Some(text) = text else { return };
+    if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
+        errors.add(field, format!("must be 1 to {limit} bytes without control characters"));
+    }
+}
+
+fn transport(disk: &v1::DiskSelector, errors: &mut RequestError) -> Option<Transport> {
+    match v1::Transport::try_from(disk.transport) {
+        Ok(v1::Transport::Unspecified) => None,
+        Ok(v1::Transport::Nvme) => Some(Transport::Nvme),
+        Ok(v1::Transport::Ata) => Some(Transport::Ata),
+        Ok(v1::Transport::Sas) => Some(Transport::Sas),
+        Ok(v1::Transport::Scsi) => Some(Transport::Scsi),
+        Ok(v1::Transport::Virtio) => Some(Transport::Virtio),
+        Ok(v1::Transport::Usb) => Some(Transport::Usb),
+        Ok(v1::Transport::Iscsi) => Some(Transport::Iscsi),
+        Ok(v1::Transport::Fc) => Some(Transport::Fc),
+        Ok(v1::Transport::Mmc) => Some(Transport::Mmc),
+        Ok(v1::Transport::Loop) => Some(Transport::Loop),
+        Err(error) => {
+            errors.add("disk.transport", error.to_string());
+            None
+        }
+    }
+}
+
+/// What a message of a push tells the workers. A message that makes no sense becomes the end of the operation.
+pub(super) fn feed_event(message: v1::PushImageRequest) -> FeedEvent {
+    use v1::push_image_request::Message;
+    let protocol = |detail| FeedEvent::Broken(ProvisionError::Protocol { detail });
+    match message.message {
+        None => protocol("an empty message"),
+        Some(Message::Begin(_)) => protocol("a second begin"),
+        Some(Message::Offer(offer)) => offer_event(&offer).unwrap_or_else(protocol),
+        Some(Message::Data(data)) => data_event(data).unwrap_or_else(protocol),
+        Some(Message::Finish(finish)) => match finish.offers_digest.try_into() {
+            Ok(offers_digest) => FeedEvent::Finish { offers_digest },
+            Err(_) => protocol("a finish whose digest is not 32 bytes"),
+        },
+    }
+}
+
+fn offer_event(offer: &v1::GroupOffer) -> Result<FeedEvent, &'static str> {
+    let (values, rest) = offer.chaining_values.as_chunks::<32>();
+    let groups = match values {
+        _ if offer.group_count == 0 => return Err("an offer of no groups"),
+        [] if rest.is_empty() => Offered::Holes(offer.group_count),
+        values if rest.is_empty() && values.len() as u64 == offer.group_count => {
+            Offered::Data(values.iter().copied().map(ChainingValue).collect())
+        }
+        _ => return Err("an offer without 32 bytes for each group"),
+    };
+    Ok(FeedEvent::Offer { first: offer.first_group, groups })
+}
+
+fn data_event(data: v1::GroupData) -> Result<FeedEvent, &'static str> {
+    let encoding = match v1::Encoding::try_from(data.encoding) {
+        Ok(v1::Encoding::Raw) => Encoding::Raw,
+        Ok(v1::Encoding::Zstd) => Encoding::Zstd,
+        Ok(v1::Encoding::Unspecified) | Err(_) => return Err("data in an unknown encoding"),
+    };
+    let (first, count) = (data.first_group, u64::from(data.group_count));
+    Ok(FeedEvent::Data(Part { first, count, encoding, payload: data.payload, budget: None }))
+}

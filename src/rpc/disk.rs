@@ -1,0 +1,34 @@
+//! `DiskService`.
+
+use std::sync::Arc;
+
+use tonic::{Request, Response, Status};
+
+use super::proto::longrunning::Operation;
+use super::proto::v1;
+use super::proto::v1::disk_service_server::DiskService;
+use super::{blocking, convert, follow, refuse, view};
+use crate::agent::Agent;
+
+/// Lists disks, and verifies them.
+#[derive(Debug)]
+pub(super) struct DiskHandler(pub(super) Arc<Agent>);
+
+#[tonic::async_trait]
+impl DiskService for DiskHandler {
+    async fn list_disks(&self, _: Request<v1::ListDisksRequest>) -> Result<Response<v1::ListDisksResponse>, Status> {
+        let agent = self.0.clone();
+        let disks = blocking(move || agent.disks()).await?;
+        Ok(Response::new(v1::ListDisksResponse { disks: disks.iter().map(view::surveyed).collect() }))
+    }
+
+    async fn verify_disk(&self, request: Request<v1::VerifyDiskRequest>) -> Result<Response<Operation>, Status> {
+        let request = request.into_inner();
+        let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
+        let (selector, against) = convert::verify_request(&request).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let operation = blocking(move || agent.verify(&id, &selector, against)).await?;
+        follow(&operation);
+        Ok(Response::new(view::operation(&operation, &operation.snapshot())))
+    }
+}

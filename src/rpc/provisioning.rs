@@ -1,0 +1,75 @@
+//! `ProvisioningService`: the plan, and the begin of a push. `push` carries a push on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::proto::v1;
+use super::proto::v1::provisioning_service_server::ProvisioningService;
+use super::status::RequestError;
+use super::{blocking, convert, follow, push, refuse, view};
+use crate::agent::{Agent, Install};
+use crate::provision::token;
+
+/// How long a caller may take to say what it wants.
+const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Plans and installs.
+#[derive(Debug)]
+pub(super) struct ProvisioningHandler(pub(super) Arc<Agent>);
+
+#[tonic::async_trait]
+impl ProvisioningService for ProvisioningHandler {
+    type PushImageStream = ReceiverStream<Result<v1::PushImageResponse, Status>>;
+
+    async fn plan_install(
+        &self,
+        request: Request<v1::PlanInstallRequest>,
+    ) -> Result<Response<v1::PlanInstallResponse>, Status> {
+        let v1::PlanInstallRequest { disk, image, options } = request.into_inner();
+        let request = convert::install_request(disk, image, options).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let planned = blocking(move || agent.plan(&request)).await?;
+        let expires_at = self.0.clock.0.now() + token::LIFETIME;
+        Ok(Response::new(v1::PlanInstallResponse {
+            plan: Some(view::plan(&planned)),
+            token: self.0.tokens.issue(&planned.plan),
+            expires_at: Some(expires_at.into()),
+        }))
+    }
+
+    async fn push_image(
+        &self,
+        request: Request<Streaming<v1::PushImageRequest>>,
+    ) -> Result<Response<Self::PushImageStream>, Status> {
+        let mut messages = request.into_inner();
+        let begin = begin_of(&mut messages).await?;
+        let id = convert::request(&begin.request_id, &begin).map_err(|error| refuse(&error))?;
+        let request =
+            convert::install_request(begin.disk, begin.image, begin.options).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let install = blocking(move || agent.install(&id, &request, &begin.plan_token)).await?;
+        let answers = match install {
+            Install::Known(operation) => push::answer_known(operation),
+            Install::Begun { operation, planned, intake } => {
+                follow(&operation);
+                push::carry_on(operation, view::plan(&planned), intake, messages)
+            }
+        };
+        Ok(Response::new(answers))
+    }
+}
+
+/// The first message, which must be `begin`.
+async fn begin_of(messages: &mut Streaming<v1::PushImageRequest>) -> Result<v1::PushBegin, Status> {
+    use v1::push_image_request::Message;
+    let wrong = |text| refuse(&RequestError::of("message", text));
+    let first = tokio::time::timeout(BEGIN_TIMEOUT, messages.message()).await;
+    let first = first.map_err(|_elapsed| wrong("no begin came within 10 s"))??;
+    match first.and_then(|message| message.message) {
+        Some(Message::Begin(begin)) => Ok(begin),
+        Some(Message::Offer(_) | Message::Data(_) | Message::Finish(_)) | None => Err(wrong("begin must come first")),
+    }
+}

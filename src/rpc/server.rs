@@ -1,0 +1,131 @@
+//! The server: all services on one Unix socket, with every limit set.
+
+use std::io;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{UnixListener, UnixStream};
+use tokio_stream::wrappers::UnixListenerStream;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+
+use super::auth::check_peer;
+use super::disk::DiskHandler;
+use super::host::HostHandler;
+use super::operations::OperationsHandler;
+use super::proto::longrunning::operations_server::OperationsServer;
+use super::proto::v1::disk_service_server::DiskServiceServer;
+use super::proto::v1::host_service_server::HostServiceServer;
+use super::proto::v1::operation_service_server::OperationServiceServer;
+use super::proto::v1::provisioning_service_server::ProvisioningServiceServer;
+use super::proto::DESCRIPTORS;
+use super::provisioning::ProvisioningHandler;
+use super::watch::WatchHandler;
+use crate::agent::Agent;
+use crate::image::group::MAX_GROUP_BYTES;
+
+/// Most streams of one connection.
+const MAX_STREAMS: u32 = 64;
+/// Most calls of one connection that are answered at once; more are refused, not queued.
+const MAX_CALLS: usize = 32;
+/// Longest message but for pushes, in bytes.
+const MAX_MESSAGE: usize = 256 << 10;
+/// Room for the fields around a group, in bytes.
+const MESSAGE_OVERHEAD: usize = 64 << 10;
+/// Longest header list, in bytes.
+const MAX_HEADERS: u32 = 8 << 10;
+/// HTTP/2 frames of 1 MiB halve the cost of a push: `docs/performance.md`.
+const FRAME: u32 = 1 << 20;
+/// What a stream and a connection may have on its way: enough for 25 GbE at 5 ms.
+const WINDOW: u32 = 16 << 20;
+
+/// The server cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The socket cannot be made.
+    #[error("cannot listen on {}", .path.display())]
+    Listen {
+        /// The socket.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// Another agent listens there.
+    #[error("another process listens on {}", .path.display())]
+    InUse {
+        /// The socket.
+        path: PathBuf,
+    },
+    /// The server ended.
+    #[error("the server failed")]
+    Serve(#[from] tonic::transport::Error),
+    /// Reflection cannot be built from the agent's own descriptors.
+    #[error("the descriptors of the API are damaged")]
+    Reflection(#[from] tonic_reflection::server::Error),
+}
+
+/// Listens on a Unix socket that only its owner may use. A socket that a dead process left behind is replaced.
+///
+/// # Errors
+/// If the path cannot be used, or somebody listens there.
+pub async fn listen(path: &Path) -> Result<UnixListener, ServeError> {
+    let fail = |source| ServeError::Listen { path: path.to_owned(), source };
+    if UnixStream::connect(path).await.is_ok() {
+        return Err(ServeError::InUse { path: path.to_owned() });
+    }
+    match std::fs::symlink_metadata(path) {
+        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path).map_err(fail)?,
+        Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "it is no socket"))),
+        Err(_) => {}
+    }
+    // Made under another name, so that nobody can connect before the mode is set.
+    let hidden = path.with_extension(format!("new-{}", std::process::id()));
+    let listener = UnixListener::bind(&hidden).map_err(fail)?;
+    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
+    std::fs::rename(&hidden, path).map_err(fail)?;
+    Ok(listener)
+}
+
+/// Serves until `stop` is set; calls that run are finished.
+///
+/// # Errors
+/// If the listener fails for good.
+pub async fn serve(agent: Arc<Agent>, listener: UnixListener, stop: CancellationToken) -> Result<(), ServeError> {
+    let (health, health_service) = tonic_health::server::health_reporter();
+    health.set_serving::<ProvisioningServiceServer<ProvisioningHandler>>().await;
+    let reflection =
+        tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS).build_v1()?;
+    let push_message = usize::try_from(MAX_GROUP_BYTES).unwrap_or(usize::MAX).saturating_add(MESSAGE_OVERHEAD);
+    let provisioning =
+        ProvisioningServiceServer::new(ProvisioningHandler(agent.clone())).max_decoding_message_size(push_message);
+    limits(Server::builder())
+        .layer(tonic::service::InterceptorLayer::new(check_peer))
+        .add_service(health_service)
+        .add_service(reflection)
+        .add_service(HostServiceServer::new(HostHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(DiskServiceServer::new(DiskHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(provisioning)
+        .add_service(OperationServiceServer::new(WatchHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
+        .add_service(OperationsServer::new(OperationsHandler(agent)).max_decoding_message_size(MAX_MESSAGE))
+        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .await?;
+    Ok(())
+}
+
+/// tonic's defaults are not limits: without these, one connection can take all memory.
+fn limits(server: Server) -> Server {
+    server
+        .max_concurrent_streams(MAX_STREAMS)
+        .concurrency_limit_per_connection(MAX_CALLS)
+        .load_shed(true)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(20))
+        .http2_max_local_error_reset_streams(Some(64))
+        .http2_keepalive_interval(Some(Duration::from_secs(20)))
+        .http2_keepalive_timeout(Some(Duration::from_secs(10)))
+        .max_frame_size(FRAME)
+        .initial_stream_window_size(WINDOW)
+        .initial_connection_window_size(WINDOW)
+}
