@@ -7,6 +7,7 @@ pub mod roots;
 pub mod selector;
 mod stack;
 pub mod sysfs;
+pub mod table;
 mod usage;
 
 pub use usage::DiskUse;
