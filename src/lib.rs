@@ -3,7 +3,9 @@
 //! The library behind the daemon `bms-agent` and the command line `bmsctl`. `ARCHITECTURE.md` is the map.
 
 pub mod byte_size;
+pub mod config;
 pub mod disk;
+pub mod hardware;
 pub mod image;
 pub mod reason;
 pub mod rpc;

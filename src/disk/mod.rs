@@ -10,7 +10,5 @@ pub mod sysfs;
 pub mod table;
 mod usage;
 
-pub use usage::DiskUse;
-
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -110,7 +110,6 @@ impl Header {
         Ok((crc.sum() == self.entries_crc).then_some(partitions))
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "at most 4096")]
     const fn entry_len(&self) -> usize {
         self.entry_bytes as usize
     }

@@ -10,8 +10,10 @@ use super::identity::{self, DeviceNumber, Identity, Transport};
 use super::roots::Roots;
 use super::stack::Stack;
 use super::sysfs;
-use super::usage::{DiskUse, Usage};
+use super::usage::Usage;
 use crate::reason::{DomainError, Reason};
+
+pub use super::usage::DiskUse;
 
 /// The unit of `size` in sysfs, whatever the disk's block size.
 const SECTOR_BYTES: u64 = 512;
