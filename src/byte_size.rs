@@ -20,9 +20,7 @@ pub struct ByteSizeInvalid {
 /// # Errors
 /// If the text is anything else, or the size has more than 64 bits.
 pub fn parse(text: &str) -> Result<u64, ByteSizeInvalid> {
-    let invalid = || ByteSizeInvalid {
-        text: crate::text::printable(text),
-    };
+    let invalid = || ByteSizeInvalid { text: crate::text::printable(text) };
     let trimmed = text.trim();
     let digits_end = trimmed.find(|c: char| !c.is_ascii_digit()).unwrap_or(trimmed.len());
     let (digits, unit) = trimmed.split_at(digits_end);
@@ -36,9 +34,7 @@ fn power_of(unit: &str) -> Option<u32> {
     let mut characters = unit.chars();
     let Some(first) = characters.next() else { return Some(0) };
     let rest = characters.as_str();
-    let power = (1..)
-        .zip(UNITS)
-        .find_map(|(power, name)| first.eq_ignore_ascii_case(&name).then_some(power))?;
+    let power = (1..).zip(UNITS).find_map(|(power, name)| first.eq_ignore_ascii_case(&name).then_some(power))?;
     (rest.is_empty() || rest.eq_ignore_ascii_case("ib")).then_some(power)
 }
 
@@ -88,33 +84,18 @@ mod tests {
 
     #[test]
     fn refuses_everything_else() {
-        for text in [
-            "",
-            "G",
-            "-1",
-            "+1",
-            "1.5G",
-            "40GB",
-            "1 2",
-            "0x10",
-            "1Gi",
-            "18446744073709551616",
-            "16384P",
-            "1\u{661}",
-        ] {
+        for text in
+            ["", "G", "-1", "+1", "1.5G", "40GB", "1 2", "0x10", "1Gi", "18446744073709551616", "16384P", "1\u{661}"]
+        {
             assert_eq!(parse(text).expect_err(text).text, text);
         }
     }
 
     #[test]
     fn shows_one_decimal_of_the_largest_unit() {
-        for (bytes, text) in [
-            (0, "0 B"),
-            (1023, "1023 B"),
-            (1536, "1.5 KiB"),
-            (40 << 30, "40.0 GiB"),
-            (u64::MAX, "16383.9 PiB"),
-        ] {
+        for (bytes, text) in
+            [(0, "0 B"), (1023, "1023 B"), (1536, "1.5 KiB"), (40 << 30, "40.0 GiB"), (u64::MAX, "16383.9 PiB")]
+        {
             assert_eq!(ByteSize(bytes).to_string(), text);
         }
     }

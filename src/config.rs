@@ -109,25 +109,17 @@ impl Config {
 
 /// The text of the file. Its permissions are looked at on the open file, so that it cannot be exchanged in between.
 fn read(path: &Path) -> Result<String, ConfigError> {
-    let unreadable = |source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    };
+    let unreadable = |source| ConfigError::Unreadable { path: path.to_owned(), source };
     let file = sysfs::open_regular(path).map_err(unreadable)?;
     let metadata = file.metadata().map_err(unreadable)?;
     if let Some(mode) = world_writable(&metadata) {
-        return Err(ConfigError::WorldWritable {
-            path: path.to_owned(),
-            mode,
-        });
+        return Err(ConfigError::WorldWritable { path: path.to_owned(), mode });
     }
     if metadata.len() > MAX_FILE_BYTES {
         return Err(unreadable(io::Error::from(io::ErrorKind::FileTooLarge)));
     }
     let mut content = String::new();
-    file.take(MAX_FILE_BYTES)
-        .read_to_string(&mut content)
-        .map_err(unreadable)?;
+    file.take(MAX_FILE_BYTES).read_to_string(&mut content).map_err(unreadable)?;
     Ok(content)
 }
 
@@ -144,31 +136,18 @@ fn invalid(path: &Path, content: &str, error: &toml::de::Error) -> ConfigError {
     let line = before.matches('\n').count() + 1;
     let text = content.lines().nth(line - 1).unwrap_or_default().trim();
     let shown = crate::text::printable(&text.chars().take(120).collect::<String>());
-    ConfigError::Invalid {
-        path: path.to_owned(),
-        line,
-        text: shown,
-        problem: error.message().to_owned(),
-    }
+    ConfigError::Invalid { path: path.to_owned(), line, text: shown, problem: error.message().to_owned() }
 }
 
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {
     let path = PathBuf::deserialize(deserializer)?;
-    if path.is_absolute() {
-        Ok(path)
-    } else {
-        Err(D::Error::custom("the path is not absolute"))
-    }
+    if path.is_absolute() { Ok(path) } else { Err(D::Error::custom("the path is not absolute")) }
 }
 
 fn memory_budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let bytes = deserializer.deserialize_any(Bytes)?;
     let enough = bytes >= MIN_MEMORY_BUDGET;
-    if enough {
-        Ok(bytes)
-    } else {
-        Err(D::Error::custom("the memory budget is less than 32MiB"))
-    }
+    if enough { Ok(bytes) } else { Err(D::Error::custom("the memory budget is less than 32MiB")) }
 }
 
 fn write_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
@@ -176,22 +155,14 @@ fn write_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<us
     if (1..=MAX_WRITE_WORKERS).contains(&workers) {
         Ok(Some(workers))
     } else {
-        Err(D::Error::custom(format!(
-            "the number of workers is not from 1 to {MAX_WRITE_WORKERS}"
-        )))
+        Err(D::Error::custom(format!("the number of workers is not from 1 to {MAX_WRITE_WORKERS}")))
     }
 }
 
 fn drain_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
     let seconds = u64::deserialize(deserializer)?;
     let short = seconds <= MAX_DRAIN_SECONDS;
-    if short {
-        Ok(seconds)
-    } else {
-        Err(D::Error::custom(format!(
-            "the drain is longer than {MAX_DRAIN_SECONDS} s"
-        )))
-    }
+    if short { Ok(seconds) } else { Err(D::Error::custom(format!("the drain is longer than {MAX_DRAIN_SECONDS} s"))) }
 }
 
 /// A number of bytes: an integer, or a text as `64MiB`.
@@ -205,9 +176,7 @@ impl Visitor<'_> for Bytes {
     }
 
     fn visit_i64<E: serde::de::Error>(self, bytes: i64) -> Result<u64, E> {
-        u64::try_from(bytes)
-            .ok()
-            .ok_or_else(|| E::invalid_value(Unexpected::Signed(bytes), &self))
+        u64::try_from(bytes).ok().ok_or_else(|| E::invalid_value(Unexpected::Signed(bytes), &self))
     }
 
     fn visit_u64<E: serde::de::Error>(self, bytes: u64) -> Result<u64, E> {
@@ -243,10 +212,7 @@ mod tests {
         assert_eq!(config.state_dir, Path::new("/var/lib/bms-agent"));
         assert_eq!(config.memory_budget, 64 << 20);
         assert!(!config.allow_loop_devices);
-        assert_eq!(
-            (config.write_workers, config.log.as_str(), config.drain_seconds),
-            (None, "info", 80)
-        );
+        assert_eq!((config.write_workers, config.log.as_str(), config.drain_seconds), (None, "info", 80));
     }
 
     #[test]
@@ -271,34 +237,14 @@ mod tests {
     #[test]
     fn what_is_wrong_is_said_with_line_and_text() {
         for (content, expected_line, expected_text, expected_problem) in [
-            (
-                "log = \"info\"\n\nsokket = \"/a\"\n",
-                3,
-                "sokket = \"/a\"",
-                "unknown field `sokket`",
-            ),
+            ("log = \"info\"\n\nsokket = \"/a\"\n", 3, "sokket = \"/a\"", "unknown field `sokket`"),
             ("socket = \"agent.sock\"", 1, "socket = \"agent.sock\"", "not absolute"),
             ("#\nstate_dir = 5", 2, "state_dir = 5", "invalid type: integer"),
-            (
-                "memory_budget = \"31MiB\"",
-                1,
-                "memory_budget = \"31MiB\"",
-                "less than 32MiB",
-            ),
-            (
-                "memory_budget = \"64MB\"",
-                1,
-                "memory_budget = \"64MB\"",
-                "is not a size",
-            ),
+            ("memory_budget = \"31MiB\"", 1, "memory_budget = \"31MiB\"", "less than 32MiB"),
+            ("memory_budget = \"64MB\"", 1, "memory_budget = \"64MB\"", "is not a size"),
             ("memory_budget = -1", 1, "memory_budget = -1", "a number of bytes"),
             ("memory_budget = 1.5", 1, "memory_budget = 1.5", "a number of bytes"),
-            (
-                "allow_loop_devices = \"yes\"",
-                1,
-                "allow_loop_devices = \"yes\"",
-                "expected a boolean",
-            ),
+            ("allow_loop_devices = \"yes\"", 1, "allow_loop_devices = \"yes\"", "expected a boolean"),
             ("write_workers = 0", 1, "write_workers = 0", "from 1 to 256"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("log = \"a\"\nlog = \"b\"", 2, "log = \"b\"", "duplicate key"),
@@ -307,21 +253,10 @@ mod tests {
         ] {
             let error = load(content).expect_err(content);
             let message = error.to_string();
-            let ConfigError::Invalid {
-                line,
-                text,
-                problem,
-                path,
-            } = error
-            else {
-                panic!("{message}")
-            };
+            let ConfigError::Invalid { line, text, problem, path } = error else { panic!("{message}") };
             assert_eq!((line, text.as_str()), (expected_line, expected_text), "{message}");
             assert!(problem.contains(expected_problem), "{message}");
-            assert!(
-                message.starts_with(&format!("{}:{line}: ", path.display())),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("{}:{line}: ", path.display())), "{message}");
         }
     }
 
@@ -346,17 +281,10 @@ mod tests {
         let fifo = dir.path().join("fifo");
         nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::from_bits_truncate(0o600)).expect("mkfifo");
         let large = dir.path().join("large");
-        fs::File::create(&large)
-            .expect("create")
-            .set_len((1 << 20) + 1)
-            .expect("length");
+        fs::File::create(&large).expect("create").set_len((1 << 20) + 1).expect("length");
         let missing = dir.path().join("missing");
         for path in [dir.path(), &fifo, &large, &missing] {
-            assert!(
-                matches!(Config::load(Some(path)), Err(ConfigError::Unreadable { .. })),
-                "{}",
-                path.display()
-            );
+            assert!(matches!(Config::load(Some(path)), Err(ConfigError::Unreadable { .. })), "{}", path.display());
         }
     }
 }

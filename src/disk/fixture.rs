@@ -22,16 +22,8 @@ pub(crate) struct Device<'a> {
 
 impl Fixture {
     pub(crate) fn new() -> Self {
-        let fixture = Self {
-            dir: tempfile::tempdir().expect("tempdir"),
-        };
-        for directory in [
-            "sys/block",
-            "sys/dev/block",
-            "sys/devices",
-            "proc/self",
-            "dev/disk/by-path",
-        ] {
+        let fixture = Self { dir: tempfile::tempdir().expect("tempdir") };
+        for directory in ["sys/block", "sys/dev/block", "sys/devices", "proc/self", "dev/disk/by-path"] {
             fs::create_dir_all(fixture.path(directory)).expect("directory");
         }
         fixture.mounts(&[]);
@@ -48,10 +40,7 @@ impl Fixture {
     }
 
     pub(crate) fn discovery(&self) -> Discovery {
-        Discovery {
-            roots: self.roots(),
-            ..Discovery::default()
-        }
+        Discovery { roots: self.roots(), ..Discovery::default() }
     }
 
     pub(crate) fn scan(&self) -> Vec<Disk> {
@@ -79,31 +68,16 @@ impl Fixture {
     }
 
     pub(crate) fn swaps(&self, names: &[&str]) {
-        let lines: String = names
-            .iter()
-            .map(|name| format!("{name}\tpartition\t1024\t0\t-2\n"))
-            .collect();
-        self.write(
-            "proc/swaps",
-            format!("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n{lines}"),
-        );
+        let lines: String = names.iter().map(|name| format!("{name}\tpartition\t1024\t0\t-2\n")).collect();
+        self.write("proc/swaps", format!("Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n{lines}"));
     }
 
     /// A block device of 40 GiB at `device_path` below `/sys/devices`, with nothing to tell it by.
     pub(crate) fn device(&self, device_path: &str, number: &str) -> Device<'_> {
-        let name = Path::new(device_path)
-            .file_name()
-            .and_then(|name| name.to_str())
-            .expect("name");
+        let name = Path::new(device_path).file_name().and_then(|name| name.to_str()).expect("name");
         self.link(&format!("sys/block/{name}"), &format!("../devices/{device_path}"));
-        self.link(
-            &format!("sys/dev/block/{number}"),
-            &format!("../../devices/{device_path}"),
-        );
-        let device = Device {
-            fixture: self,
-            directory: PathBuf::from("sys/devices").join(device_path),
-        };
+        self.link(&format!("sys/dev/block/{number}"), &format!("../../devices/{device_path}"));
+        let device = Device { fixture: self, directory: PathBuf::from("sys/devices").join(device_path) };
         device
             .attribute("dev", format!("{number}\n"))
             .attribute("size", "83886080\n")
@@ -118,27 +92,21 @@ impl Fixture {
     }
 
     pub(crate) fn nvme(&self, name: &str, number: &str, serial: &str) -> Device<'_> {
-        self.device(
-            &format!("pci0000:00/0000:00:1d.0/0000:02:00.0/nvme/nvme0/{name}"),
-            number,
-        )
-        .attribute("device/serial", format!("{serial:<20}\n"))
-        .attribute("device/model", "SAMSUNG MZQL21T9HCJR-00A07              \n")
-        .subsystem("nvme")
+        self.device(&format!("pci0000:00/0000:00:1d.0/0000:02:00.0/nvme/nvme0/{name}"), number)
+            .attribute("device/serial", format!("{serial:<20}\n"))
+            .attribute("device/model", "SAMSUNG MZQL21T9HCJR-00A07              \n")
+            .subsystem("nvme")
     }
 
     /// A SATA disk: its serial is in a binary page, its name in `wwid`.
     pub(crate) fn sata(&self, name: &str, number: &str, serial: &str) -> Device<'_> {
         let mut page = vec![0x00, 0x80, 0x00, u8::try_from(serial.len()).expect("short")];
         page.extend_from_slice(serial.as_bytes());
-        self.device(
-            &format!("pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/{name}"),
-            number,
-        )
-        .attribute("device/vpd_pg80", page)
-        .attribute("device/model", "ST4000NM0035-1V4\n")
-        .attribute("queue/rotational", "1\n")
-        .subsystem("scsi")
+        self.device(&format!("pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/{name}"), number)
+            .attribute("device/vpd_pg80", page)
+            .attribute("device/model", "ST4000NM0035-1V4\n")
+            .attribute("queue/rotational", "1\n")
+            .subsystem("scsi")
     }
 
     pub(crate) fn virtio(&self, name: &str, number: &str, serial: &str) -> Device<'_> {
@@ -148,13 +116,11 @@ impl Fixture {
     }
 
     pub(crate) fn loop_device(&self, name: &str, number: &str, file: &str) -> Device<'_> {
-        self.device(&format!("virtual/block/{name}"), number)
-            .attribute("loop/backing_file", format!("{file}\n"))
+        self.device(&format!("virtual/block/{name}"), number).attribute("loop/backing_file", format!("{file}\n"))
     }
 
     pub(crate) fn mapper(&self, name: &str, number: &str, mapper_name: &str) -> Device<'_> {
-        self.device(&format!("virtual/block/{name}"), number)
-            .attribute("dm/name", format!("{mapper_name}\n"))
+        self.device(&format!("virtual/block/{name}"), number).attribute("dm/name", format!("{mapper_name}\n"))
     }
 }
 
@@ -180,8 +146,7 @@ impl Device<'_> {
 
     fn subsystem(self, name: &str) -> Self {
         let link = self.directory.join("device/subsystem");
-        self.fixture
-            .link(link.to_str().expect("UTF-8"), &format!("../../../bus/{name}"));
+        self.fixture.link(link.to_str().expect("UTF-8"), &format!("../../../bus/{name}"));
         self
     }
 
@@ -194,21 +159,13 @@ impl Device<'_> {
     /// Says that `holder` was built on `part`: a partition, or "" for the device itself.
     pub(crate) fn held(self, part: &str, holder: &str) -> Self {
         let lower = if part.is_empty() {
-            self.directory
-                .file_name()
-                .and_then(|name| name.to_str())
-                .expect("UTF-8")
-                .to_owned()
+            self.directory.file_name().and_then(|name| name.to_str()).expect("UTF-8").to_owned()
         } else {
             part.to_owned()
         };
         let holders = self.directory.join(part).join("holders").join(holder);
-        self.fixture
-            .link(holders.to_str().expect("UTF-8"), &format!("../../../{holder}"));
-        self.fixture.link(
-            &format!("sys/devices/virtual/block/{holder}/slaves/{lower}"),
-            &format!("../../{lower}"),
-        );
+        self.fixture.link(holders.to_str().expect("UTF-8"), &format!("../../../{holder}"));
+        self.fixture.link(&format!("sys/devices/virtual/block/{holder}/slaves/{lower}"), &format!("../../{lower}"));
         self
     }
 }

@@ -14,17 +14,8 @@ const MAX_NAME_CHARS: usize = 256;
 /// Bytes before the serial in a SCSI unit serial number page (VPD 0x80).
 const VPD_HEADER_BYTES: usize = 4;
 /// Serials that no disk has; compared in lower case.
-const PLACEHOLDERS: [&str; 9] = [
-    "none",
-    "null",
-    "unknown",
-    "default",
-    "n/a",
-    "na",
-    "not specified",
-    "to be filled by o.e.m.",
-    "serial number",
-];
+const PLACEHOLDERS: [&str; 9] =
+    ["none", "null", "unknown", "default", "n/a", "na", "not specified", "to be filled by o.e.m.", "serial number"];
 
 /// Major and minor number of a device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,10 +30,7 @@ impl DeviceNumber {
     /// The number in `st_rdev` of a device node, or in `st_dev` of a file.
     #[expect(clippy::cast_possible_truncation, reason = "both numbers have at most 32 bits")]
     pub const fn from_raw(dev: u64) -> Self {
-        Self {
-            major: nix::sys::stat::major(dev) as u32,
-            minor: nix::sys::stat::minor(dev) as u32,
-        }
+        Self { major: nix::sys::stat::major(dev) as u32, minor: nix::sys::stat::minor(dev) as u32 }
     }
 }
 
@@ -63,10 +51,7 @@ impl FromStr for DeviceNumber {
     fn from_str(text: &str) -> Result<Self, DeviceNumberInvalid> {
         let (major, minor) = text.split_once(':').ok_or(DeviceNumberInvalid)?;
         let number = |part: &str| part.parse().ok().ok_or(DeviceNumberInvalid);
-        Ok(Self {
-            major: number(major)?,
-            minor: number(minor)?,
-        })
+        Ok(Self { major: number(major)?, minor: number(minor)? })
     }
 }
 
@@ -131,9 +116,7 @@ impl Transport {
 
     /// The transport with this name, in either case.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::KNOWN
-            .into_iter()
-            .find(|transport| transport.name().eq_ignore_ascii_case(name))
+        Self::KNOWN.into_iter().find(|transport| transport.name().eq_ignore_ascii_case(name))
     }
 
     /// Reads it off the place of a disk in the tree of devices.
@@ -142,12 +125,7 @@ impl Transport {
     /// What is nearer to the cable comes first: a USB bridge shows SCSI as well, and a SATA disk behind a SAS
     /// controller is on SAS.
     pub(super) fn of(device_path: &Path, subsystem: Option<&str>) -> Self {
-        let on = |prefix: &str| {
-            device_path
-                .iter()
-                .filter_map(|part| part.to_str())
-                .any(|part| numbered(part, prefix))
-        };
+        let on = |prefix: &str| device_path.iter().filter_map(|part| part.to_str()).any(|part| numbered(part, prefix));
         if on("loop") {
             Self::Loop
         } else if on("usb") {
@@ -181,8 +159,7 @@ impl fmt::Display for Transport {
 
 /// Whether `part` is `prefix` with a number behind it: `ata3`, `rport-2:0-1`; not `attached`.
 fn numbered(part: &str, prefix: &str) -> bool {
-    part.strip_prefix(prefix)
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+    part.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
 }
 
 /// What tells a disk from every other.
@@ -205,9 +182,8 @@ impl Identity {
             .iter()
             .find_map(|name| serial_from(&sysfs::bytes(&disk.join(name))?))
             .or_else(|| serial_from(vpd_serial(&sysfs::bytes(&disk.join("device/vpd_pg80"))?)?));
-        let wwn = ["wwid", "device/wwid"]
-            .iter()
-            .find_map(|name| wwn_from(sysfs::text(&disk.join(name))?, serial.is_some()));
+        let wwn =
+            ["wwid", "device/wwid"].iter().find_map(|name| wwn_from(sysfs::text(&disk.join(name))?, serial.is_some()));
         Self {
             serial,
             wwn,
@@ -254,9 +230,7 @@ fn vpd_serial(page: &[u8]) -> Option<&[u8]> {
 }
 
 fn serial_from(raw: &[u8]) -> Option<String> {
-    sysfs::clean(raw)
-        .and_then(short)
-        .filter(|serial| !is_placeholder(serial))
+    sysfs::clean(raw).and_then(short).filter(|serial| !is_placeholder(serial))
 }
 
 /// A world-wide name, if it is one: not all zeroes, and not made by the kernel of a serial that there is not.
@@ -269,9 +243,7 @@ fn wwn_from(wwid: String, has_serial: bool) -> Option<String> {
 
 /// The model, as the disk calls itself.
 pub(super) fn model(disk: &Path) -> Option<String> {
-    ["device/model", "device/name"]
-        .iter()
-        .find_map(|name| sysfs::text(&disk.join(name)).and_then(short))
+    ["device/model", "device/name"].iter().find_map(|name| sysfs::text(&disk.join(name)).and_then(short))
 }
 
 /// A name that is no longer than a name may be. A cut one could equal another's.
@@ -295,13 +267,7 @@ mod tests {
     #[test]
     fn device_numbers_are_read_and_written() {
         let number: DeviceNumber = "259:1048575".parse().expect("valid");
-        assert_eq!(
-            number,
-            DeviceNumber {
-                major: 259,
-                minor: 1_048_575
-            }
-        );
+        assert_eq!(number, DeviceNumber { major: 259, minor: 1_048_575 });
         assert_eq!(number.to_string(), "259:1048575");
         assert_eq!(DeviceNumber::from_raw(nix::sys::stat::makedev(259, 1_048_575)), number);
         for text in ["", "8", "8:", ":0", "8:0:1", "a:b", "-1:0", "4294967296:0"] {
@@ -314,39 +280,15 @@ mod tests {
         let pci = "devices/pci0000:00/0000:00:17.0";
         for (path, subsystem, expected) in [
             ("nvme/nvme0/nvme0n1", Some("nvme"), Transport::Nvme),
-            (
-                "../../virtual/nvme-subsystem/nvme-subsys0/nvme0n1",
-                Some("nvme-subsystem"),
-                Transport::Nvme,
-            ),
+            ("../../virtual/nvme-subsystem/nvme-subsys0/nvme0n1", Some("nvme-subsystem"), Transport::Nvme),
             ("ata1/host0/target0:0:0/0:0:0:0/block/sda", Some("scsi"), Transport::Ata),
-            (
-                "host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0/block/sda",
-                Some("scsi"),
-                Transport::Sas,
-            ),
+            ("host0/port-0:0/end_device-0:0/target0:0:0/0:0:0:0/block/sda", Some("scsi"), Transport::Sas),
             ("host0/target0:2:0/0:2:0:0/block/sda", Some("scsi"), Transport::Scsi),
-            (
-                "virtio0/host2/target2:0:0/2:0:0:0/block/sdb",
-                Some("scsi"),
-                Transport::Scsi,
-            ),
+            ("virtio0/host2/target2:0:0/2:0:0:0/block/sdb", Some("scsi"), Transport::Scsi),
             ("virtio1/block/vda", Some("virtio"), Transport::Virtio),
-            (
-                "usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdc",
-                Some("scsi"),
-                Transport::Usb,
-            ),
-            (
-                "host3/session1/target3:0:0/3:0:0:1/block/sdd",
-                Some("scsi"),
-                Transport::Iscsi,
-            ),
-            (
-                "host1/rport-1:0-2/target1:0:2/1:0:2:0/block/sde",
-                Some("scsi"),
-                Transport::Fc,
-            ),
+            ("usb2/2-1/2-1:1.0/host6/target6:0:0/6:0:0:0/block/sdc", Some("scsi"), Transport::Usb),
+            ("host3/session1/target3:0:0/3:0:0:1/block/sdd", Some("scsi"), Transport::Iscsi),
+            ("host1/rport-1:0-2/target1:0:2/1:0:2:0/block/sde", Some("scsi"), Transport::Fc),
             ("mmc_host/mmc0/mmc0:0001/block/mmcblk0", Some("mmc"), Transport::Mmc),
             ("virtual/block/loop0", None, Transport::Loop),
             ("attached/usbish/block/xda", Some("weird"), Transport::Unknown),
@@ -374,26 +316,13 @@ mod tests {
 
     #[test]
     fn placeholders_are_no_identity() {
-        for name in [
-            "",
-            "0",
-            "0000 0000",
-            "00-00",
-            "0x0000",
-            "ffffffffffffffff",
-            "UNKNOWN",
-            "To Be Filled By O.E.M.",
-        ] {
+        for name in ["", "0", "0000 0000", "00-00", "0x0000", "ffffffffffffffff", "UNKNOWN", "To Be Filled By O.E.M."] {
             assert!(is_placeholder(name), "{name}");
         }
         assert!(!is_placeholder("0000000000000001"));
         assert_eq!(serial_from(b"  S4GENX0N \0"), Some("S4GENX0N".to_owned()));
         assert_eq!(serial_from(&[b'S'; 257]), None);
-        for wwid in [
-            "naa.0000000000000000",
-            "eui.0000000000000000",
-            "uuid.00000000-0000-0000-0000-000000000000",
-        ] {
+        for wwid in ["naa.0000000000000000", "eui.0000000000000000", "uuid.00000000-0000-0000-0000-000000000000"] {
             assert_eq!(wwn_from(wwid.to_owned(), true), None, "{wwid}");
         }
     }
@@ -413,30 +342,13 @@ mod tests {
             wwn: wwn.map(str::to_owned),
             ..Identity::default()
         };
-        assert!(
-            disk(Some("S1"), Some("eui.1"))
-                .clash(&disk(Some("S1"), Some("eui.2")))
-                .is_none(),
-            "namespaces"
-        );
+        assert!(disk(Some("S1"), Some("eui.1")).clash(&disk(Some("S1"), Some("eui.2"))).is_none(), "namespaces");
         assert!(disk(Some("S1"), None).clash(&disk(Some("S2"), None)).is_none());
         assert!(disk(None, None).clash(&disk(None, None)).is_none());
+        assert_eq!(disk(Some("S1"), None).clash(&disk(Some("S1"), Some("eui.1"))).as_deref(), Some("serial S1"));
+        assert_eq!(disk(Some("S1"), Some("eui.1")).clash(&disk(Some("S1"), None)).as_deref(), Some("serial S1"));
         assert_eq!(
-            disk(Some("S1"), None)
-                .clash(&disk(Some("S1"), Some("eui.1")))
-                .as_deref(),
-            Some("serial S1")
-        );
-        assert_eq!(
-            disk(Some("S1"), Some("eui.1"))
-                .clash(&disk(Some("S1"), None))
-                .as_deref(),
-            Some("serial S1")
-        );
-        assert_eq!(
-            disk(Some("S1"), Some("eui.1"))
-                .clash(&disk(Some("S2"), Some("eui.1")))
-                .as_deref(),
+            disk(Some("S1"), Some("eui.1")).clash(&disk(Some("S2"), Some("eui.1"))).as_deref(),
             Some("WWN eui.1")
         );
     }

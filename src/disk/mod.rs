@@ -10,5 +10,7 @@ pub mod sysfs;
 pub mod table;
 mod usage;
 
+pub use usage::DiskUse;
+
 #[cfg(test)]
 pub(crate) mod fixture;

@@ -25,10 +25,7 @@ pub(super) struct Mount {
 /// # Errors
 /// The number of the line that cannot be understood, from 1.
 pub(super) fn parse_mountinfo(content: &[u8]) -> Result<Vec<Mount>, usize> {
-    let lines = content
-        .split(|&byte| byte == b'\n')
-        .zip(1..)
-        .filter(|(line, _)| !line.is_empty());
+    let lines = content.split(|&byte| byte == b'\n').zip(1..).filter(|(line, _)| !line.is_empty());
     lines.map(|(line, number)| mount(line).ok_or(number)).collect()
 }
 
@@ -43,20 +40,8 @@ pub(super) fn mount_of<'a>(mounts: &'a [Mount], path: &Path) -> Option<&'a Mount
 /// # Errors
 /// The number of the line that cannot be understood, from 1.
 pub(super) fn parse_swaps(content: &[u8]) -> Result<Vec<PathBuf>, usize> {
-    let lines = content
-        .split(|&byte| byte == b'\n')
-        .zip(1..)
-        .skip(1)
-        .filter(|(line, _)| !line.is_empty());
-    lines
-        .map(|(line, number)| {
-            words(line)
-                .next()
-                .map(path)
-                .filter(|path| path.has_root())
-                .ok_or(number)
-        })
-        .collect()
+    let lines = content.split(|&byte| byte == b'\n').zip(1..).skip(1).filter(|(line, _)| !line.is_empty());
+    lines.map(|(line, number)| words(line).next().map(path).filter(|path| path.has_root()).ok_or(number)).collect()
 }
 
 /// `36 35 98:0 /root /target options [optional fields] - type source super-options`.
@@ -71,8 +56,7 @@ fn mount(line: &[u8]) -> Option<Mount> {
 }
 
 fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
-    line.split(|&byte| byte == b' ' || byte == b'\t')
-        .filter(|word| !word.is_empty())
+    line.split(|&byte| byte == b' ' || byte == b'\t').filter(|word| !word.is_empty())
 }
 
 /// A path as the kernel writes it into its tables: space, tab, newline, `#` and backslash as three octal digits.
@@ -144,12 +128,7 @@ mod tests {
             (b"22 27 0:21 / relative rw - proc proc rw\n", 1),
             (b"22 27 0:21 / /proc rw - proc\n", 1),
         ] {
-            assert_eq!(
-                parse_mountinfo(content),
-                Err(line),
-                "{}",
-                String::from_utf8_lossy(content)
-            );
+            assert_eq!(parse_mountinfo(content), Err(line), "{}", String::from_utf8_lossy(content));
         }
         assert_eq!(parse_swaps(b"Filename Type\npartition\n"), Err(2));
     }
@@ -158,10 +137,7 @@ mod tests {
     fn swaps_are_read_without_their_headline() {
         let swaps =
             b"Filename\t\t\t\tType\t\tSize\t\tUsed\n/dev/dm-1    partition\t8\t0\t-2\n/swap\\040file file\t8\t0\t-3\n";
-        assert_eq!(
-            parse_swaps(swaps),
-            Ok(vec![PathBuf::from("/dev/dm-1"), PathBuf::from("/swap file")])
-        );
+        assert_eq!(parse_swaps(swaps), Ok(vec![PathBuf::from("/dev/dm-1"), PathBuf::from("/swap file")]));
         assert_eq!(parse_swaps(b"Filename\t\t\t\tType\n"), Ok(vec![]));
         assert_eq!(parse_swaps(b""), Ok(vec![]));
     }

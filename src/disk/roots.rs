@@ -16,11 +16,7 @@ pub struct Roots {
 impl Roots {
     /// `sys`, `proc` and `dev` below `root`.
     pub fn below(root: &Path) -> Self {
-        Self {
-            sys: root.join("sys"),
-            proc: root.join("proc"),
-            dev: root.join("dev"),
-        }
+        Self { sys: root.join("sys"), proc: root.join("proc"), dev: root.join("dev") }
     }
 }
 

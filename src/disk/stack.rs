@@ -77,36 +77,24 @@ impl Stack {
 
     /// Names of the whole devices, sorted.
     pub(super) fn whole_devices(&self) -> impl Iterator<Item = &str> {
-        self.nodes
-            .iter()
-            .filter(|(name, node)| **name == node.whole)
-            .map(|(name, _)| name.as_str())
+        self.nodes.iter().filter(|(name, node)| **name == node.whole).map(|(name, _)| name.as_str())
     }
 
     /// A whole device and its partitions, sorted.
     pub(super) fn with_partitions<'a>(&'a self, whole: &'a str) -> impl Iterator<Item = &'a str> {
-        self.nodes
-            .iter()
-            .filter(move |(_, node)| node.whole == whole)
-            .map(|(name, _)| name.as_str())
+        self.nodes.iter().filter(move |(_, node)| node.whole == whole).map(|(name, _)| name.as_str())
     }
 
     /// The device with this number.
     pub(super) fn by_number(&self, number: DeviceNumber) -> Option<&str> {
-        self.nodes
-            .iter()
-            .find(|(_, node)| node.number == Some(number))
-            .map(|(name, _)| name.as_str())
+        self.nodes.iter().find(|(_, node)| node.number == Some(number)).map(|(name, _)| name.as_str())
     }
 
     /// The device that a path below `/dev` names: by its node, through symbolic links, or by its mapper name.
     pub(super) fn by_path(&self, path: &Path) -> Option<&str> {
         let named = path.strip_prefix("/dev").ok()?;
         let resolved = self.dev.join(named).canonicalize().ok();
-        let node = resolved
-            .as_deref()
-            .and_then(|node| node.strip_prefix(&self.dev).ok())
-            .unwrap_or(named);
+        let node = resolved.as_deref().and_then(|node| node.strip_prefix(&self.dev).ok()).unwrap_or(named);
         // The kernel writes the slash of a name like `cciss/c0d0` as an exclamation mark.
         let name = node.to_str()?.replace('/', "!");
         let found = self.nodes.get_key_value(&name).map(|(name, _)| name.as_str());
@@ -115,18 +103,12 @@ impl Stack {
 
     fn by_mapper_name(&self, wanted: &str) -> Option<&str> {
         let named = |node: &Node| node.mapper_name.as_deref() == Some(wanted);
-        self.nodes
-            .iter()
-            .find(|(_, node)| named(node))
-            .map(|(name, _)| name.as_str())
+        self.nodes.iter().find(|(_, node)| named(node)).map(|(name, _)| name.as_str())
     }
 
     /// Whole devices that were built directly on `name`.
     pub(super) fn directly_above(&self, name: &str) -> impl Iterator<Item = &str> {
-        self.nodes
-            .get(name)
-            .into_iter()
-            .flat_map(|node| node.holders.iter().map(String::as_str))
+        self.nodes.get(name).into_iter().flat_map(|node| node.holders.iter().map(String::as_str))
     }
 
     /// Everything that stands on a whole device: its partitions, what was built on them, and so on; itself too.
@@ -135,10 +117,7 @@ impl Stack {
         let mut next: Vec<&str> = self.with_partitions(whole).collect();
         while let Some(name) = next.pop() {
             if found.insert(name) {
-                next.extend(
-                    self.directly_above(name)
-                        .flat_map(|holder| self.with_partitions(holder)),
-                );
+                next.extend(self.directly_above(name).flat_map(|holder| self.with_partitions(holder)));
             }
         }
         found
@@ -147,9 +126,7 @@ impl Stack {
     /// The devices that `name` is directly built on, without the file system under a loop device's file.
     pub(super) fn directly_below(&self, name: &str) -> impl Iterator<Item = &str> {
         let whole = self.nodes.get(name).and_then(|node| self.nodes.get(&node.whole));
-        whole
-            .into_iter()
-            .flat_map(|node| node.slaves.iter().map(String::as_str))
+        whole.into_iter().flat_map(|node| node.slaves.iter().map(String::as_str))
     }
 
     /// The whole device that `name` is, or is a partition of.

@@ -56,16 +56,11 @@ pub fn clean(raw: &[u8]) -> Option<String> {
 /// If it cannot be read, is no regular file (`InvalidInput`), or is longer (`FileTooLarge`).
 pub fn bounded(path: &Path, max_bytes: u64) -> io::Result<Vec<u8>> {
     let mut content = Vec::new();
-    open_regular(path)?
-        .take(max_bytes.saturating_add(1))
-        .read_to_end(&mut content)?;
+    open_regular(path)?.take(max_bytes.saturating_add(1)).read_to_end(&mut content)?;
     if u64::try_from(content.len()).is_ok_and(|len| len <= max_bytes) {
         Ok(content)
     } else {
-        Err(io::Error::new(
-            io::ErrorKind::FileTooLarge,
-            format!("longer than {max_bytes} bytes"),
-        ))
+        Err(io::Error::new(io::ErrorKind::FileTooLarge, format!("longer than {max_bytes} bytes")))
     }
 }
 
@@ -132,10 +127,7 @@ mod tests {
         assert_eq!(bytes(&path).map(|content| content.len()), Some(4096));
         fs::write(&path, vec![b'A'; 4097]).expect("write");
         assert_eq!(bytes(&path), None);
-        assert_eq!(
-            bounded(&path, 4096).expect_err("too long").kind(),
-            ErrorKind::FileTooLarge
-        );
+        assert_eq!(bounded(&path, 4096).expect_err("too long").kind(), ErrorKind::FileTooLarge);
     }
 
     #[test]
@@ -169,9 +161,6 @@ mod tests {
             fs::write(dir.path().join(name), "").expect("write");
         }
         assert_eq!(entries(dir.path()).expect("entries"), ["nvme0n1", "sda", "sdb"]);
-        assert_eq!(
-            entries(&dir.path().join("none")).expect_err("missing").kind(),
-            ErrorKind::NotFound
-        );
+        assert_eq!(entries(&dir.path().join("none")).expect_err("missing").kind(), ErrorKind::NotFound);
     }
 }

@@ -95,38 +95,21 @@ impl Usage {
         let mounts = table(&roots.proc.join("self/mountinfo"), mounts::parse_mountinfo)?;
         let swaps = swaps(&roots.proc.join("swaps"))?;
         let btrfs = btrfs_members(&roots.sys.join("fs/btrfs"));
-        let below = Below {
-            stack: &stack,
-            mounts: &mounts,
-            btrfs: &btrfs,
-        };
+        let below = Below { stack: &stack, mounts: &mounts, btrfs: &btrfs };
 
         let mut mounted: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for mount in &mounts {
             for device in below.mount(mount) {
-                mounted
-                    .entry(device.to_owned())
-                    .or_default()
-                    .insert(mounts::show(&mount.target));
+                mounted.entry(device.to_owned()).or_default().insert(mounts::show(&mount.target));
             }
         }
         let (swap_devices, swap_files): (Vec<_>, Vec<_>) = swaps.iter().partition(|path| path.starts_with("/dev"));
         let system = SYSTEM_PATHS.iter().map(Path::new);
-        let needed = system
-            .chain(protected_paths.iter().map(PathBuf::as_path))
-            .chain(swap_files.into_iter().map(|p| &**p));
+        let needed =
+            system.chain(protected_paths.iter().map(PathBuf::as_path)).chain(swap_files.into_iter().map(|p| &**p));
         let protected = below.needed_for(needed);
-        let swaps = swap_devices
-            .into_iter()
-            .filter_map(|path| stack.by_path(path))
-            .map(str::to_owned)
-            .collect();
-        Ok(Self {
-            stack,
-            mounted,
-            swaps,
-            protected,
-        })
+        let swaps = swap_devices.into_iter().filter_map(|path| stack.by_path(path)).map(str::to_owned).collect();
+        Ok(Self { stack, mounted, swaps, protected })
     }
 
     /// The block devices that this is about.
@@ -138,20 +121,14 @@ impl Usage {
     pub(super) fn of(&self, disk: &str) -> Vec<DiskUse> {
         let above = self.stack.above(disk);
         let protected = self.protected.get(disk).into_iter().flatten();
-        let mounted = above
-            .iter()
-            .filter_map(|&device| Some((device, self.mounted.get(device)?)));
+        let mounted = above.iter().filter_map(|&device| Some((device, self.mounted.get(device)?)));
         let mounted = mounted.flat_map(|(device, targets)| targets.iter().map(move |target| (device, target)));
         let swaps = above.iter().filter(|&&device| self.swaps.contains(device));
 
         let protected = protected.map(|what| DiskUse::Protected { what: what.clone() });
-        let mounted = mounted.map(|(device, target)| DiskUse::Mounted {
-            device: device.to_owned(),
-            target: target.clone(),
-        });
-        let swaps = swaps.map(|&device| DiskUse::Swap {
-            device: device.to_owned(),
-        });
+        let mounted =
+            mounted.map(|(device, target)| DiskUse::Mounted { device: device.to_owned(), target: target.clone() });
+        let swaps = swaps.map(|&device| DiskUse::Swap { device: device.to_owned() });
         let mut uses: Vec<_> = protected.take(MAX_NAMED).collect();
         uses.extend(mounted.take(MAX_NAMED));
         uses.extend(swaps.take(MAX_NAMED));
@@ -162,10 +139,7 @@ impl Usage {
     fn holders<'a>(&'a self, disk: &'a str) -> impl Iterator<Item = DiskUse> {
         self.stack.with_partitions(disk).flat_map(|device| {
             let holders = self.stack.directly_above(device);
-            holders.map(|holder| DiskUse::Held {
-                device: device.to_owned(),
-                holder: self.stack.label(holder),
-            })
+            holders.map(|holder| DiskUse::Held { device: device.to_owned(), holder: self.stack.label(holder) })
         })
     }
 }
@@ -183,10 +157,7 @@ impl<'a> Below<'a> {
     /// The number in the table names the device, but btrfs shows an anonymous one; then the source does. A btrfs on several
     /// devices names one of them, and sysfs knows the others.
     fn mount(&self, mount: &Mount) -> BTreeSet<&'a str> {
-        let named = self
-            .stack
-            .by_number(mount.number)
-            .or_else(|| self.stack.by_path(&mount.source));
+        let named = self.stack.by_number(mount.number).or_else(|| self.stack.by_path(&mount.source));
         let mut devices: BTreeSet<&str> = named.into_iter().collect();
         if let Some(members) = named.and_then(|name| self.btrfs.iter().find(|members| members.contains(name))) {
             devices.extend(members.iter().map(String::as_str));
@@ -219,12 +190,7 @@ impl<'a> Below<'a> {
         while let Some(name) = next.pop() {
             if seen.insert(name) {
                 next.extend(self.stack.directly_below(name));
-                next.extend(
-                    self.stack
-                        .backing_file(name)
-                        .into_iter()
-                        .flat_map(|file| self.file(file)),
-                );
+                next.extend(self.stack.backing_file(name).into_iter().flat_map(|file| self.file(file)));
             }
         }
         seen.into_iter().map(|name| self.stack.whole(name)).collect()
@@ -234,23 +200,16 @@ impl<'a> Below<'a> {
     fn file(&self, file: &Path) -> BTreeSet<&'a str> {
         match self.stack.by_path(file) {
             Some(device) => BTreeSet::from([device]),
-            None => mounts::mount_of(self.mounts, file)
-                .map(|mount| self.mount(mount))
-                .unwrap_or_default(),
+            None => mounts::mount_of(self.mounts, file).map(|mount| self.mount(mount)).unwrap_or_default(),
         }
     }
 }
 
 /// Reads and parses a table of the kernel.
 fn table<T>(path: &Path, parse: impl Fn(&[u8]) -> Result<T, usize>) -> Result<T, DiscoveryError> {
-    let content = sysfs::bounded(path, MAX_TABLE_BYTES).map_err(|source| DiscoveryError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
-    parse(&content).map_err(|line| DiscoveryError::Malformed {
-        path: path.to_owned(),
-        line,
-    })
+    let content = sysfs::bounded(path, MAX_TABLE_BYTES)
+        .map_err(|source| DiscoveryError::Unreadable { path: path.to_owned(), source })?;
+    parse(&content).map_err(|line| DiscoveryError::Malformed { path: path.to_owned(), line })
 }
 
 /// What is swapped to. A kernel without swap has no such table.
@@ -264,11 +223,6 @@ fn swaps(path: &Path) -> Result<Vec<PathBuf>, DiscoveryError> {
 /// The devices of each btrfs that is in use, as a set of kernel names.
 fn btrfs_members(directory: &Path) -> Vec<BTreeSet<String>> {
     let file_systems = sysfs::entries(directory).unwrap_or_default();
-    let members = file_systems
-        .iter()
-        .map(|id| sysfs::entries(&directory.join(id).join("devices")).unwrap_or_default());
-    members
-        .filter(|names| !names.is_empty())
-        .map(|names| names.into_iter().collect())
-        .collect()
+    let members = file_systems.iter().map(|id| sysfs::entries(&directory.join(id).join("devices")).unwrap_or_default());
+    members.filter(|names| !names.is_empty()).map(|names| names.into_iter().collect()).collect()
 }

@@ -75,9 +75,7 @@ impl HardwareModel {
 
 fn is_value(text: &str) -> bool {
     let lower = text.to_lowercase();
-    let filler = lower
-        .chars()
-        .all(|c| matches!(c, '0' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
+    let filler = lower.chars().all(|c| matches!(c, '0' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
     let placeholder = PLACEHOLDERS.contains(&lower.as_str()) || lower.starts_with("to be filled");
     !filler && !placeholder && text.chars().count() <= MAX_VALUE_CHARS
 }
@@ -130,15 +128,7 @@ mod tests {
             ("board_name", "   \n"),
         ]);
         assert_eq!(model, HardwareModel::default());
-        for placeholder in [
-            "00000000",
-            "x.x",
-            "...",
-            "Not Specified",
-            "To Be Filled By OEM",
-            "N/A",
-            &"M".repeat(257),
-        ] {
+        for placeholder in ["00000000", "x.x", "...", "Not Specified", "To Be Filled By OEM", "N/A", &"M".repeat(257)] {
             assert!(!is_value(placeholder), "{placeholder}");
         }
         for value in ["0x", "Oxide", "2288H V5", "1.0", "Nonesuch"] {

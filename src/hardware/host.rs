@@ -48,9 +48,7 @@ pub struct HostFacts {
 /// Reads sysfs and procfs.
 pub fn host_facts(roots: &Roots) -> HostFacts {
     let memory = MemoryRefreshKind::nothing().with_ram();
-    let wanted = RefreshKind::nothing()
-        .with_memory(memory)
-        .with_cpu(CpuRefreshKind::nothing());
+    let wanted = RefreshKind::nothing().with_memory(memory).with_cpu(CpuRefreshKind::nothing());
     let system = System::new_with_specifics(wanted).ok();
     HostFacts {
         agent_version: env!("CARGO_PKG_VERSION"),
@@ -60,9 +58,7 @@ pub fn host_facts(roots: &Roots) -> HostFacts {
         boot_id: boot_id(roots),
         boot_mode: boot_mode(roots),
         model: HardwareModel::read(roots),
-        cpu_count: system
-            .as_ref()
-            .map_or(0, |system| u32::try_from(system.cpus().len()).unwrap_or(u32::MAX)),
+        cpu_count: system.as_ref().map_or(0, |system| u32::try_from(system.cpus().len()).unwrap_or(u32::MAX)),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
     }
 }
@@ -73,11 +69,7 @@ pub fn boot_id(roots: &Roots) -> Option<String> {
 }
 
 fn boot_mode(roots: &Roots) -> BootMode {
-    if roots.sys.join("firmware/efi").is_dir() {
-        BootMode::Uefi
-    } else {
-        BootMode::Bios
-    }
+    if roots.sys.join("firmware/efi").is_dir() { BootMode::Uefi } else { BootMode::Bios }
 }
 
 #[cfg(test)]
@@ -93,18 +85,11 @@ mod tests {
         let dir = tempfile::tempdir().expect("tempdir");
         let roots = Roots::below(dir.path());
         let empty = host_facts(&roots);
-        assert_eq!(
-            (empty.boot_id, empty.boot_mode, empty.model),
-            (None, BootMode::Bios, HardwareModel::default())
-        );
+        assert_eq!((empty.boot_id, empty.boot_mode, empty.model), (None, BootMode::Bios, HardwareModel::default()));
 
         fs::create_dir_all(dir.path().join("sys/firmware/efi")).expect("directory");
         fs::create_dir_all(dir.path().join("proc/sys/kernel/random")).expect("directory");
-        fs::write(
-            dir.path().join("proc/sys/kernel/random/boot_id"),
-            "4c59c98b-1d2e-4f7a\n",
-        )
-        .expect("write");
+        fs::write(dir.path().join("proc/sys/kernel/random/boot_id"), "4c59c98b-1d2e-4f7a\n").expect("write");
         let facts = host_facts(&roots);
         assert_eq!(facts.boot_mode, BootMode::Uefi);
         assert_eq!(facts.boot_id.as_deref(), Some("4c59c98b-1d2e-4f7a"));
@@ -116,17 +101,9 @@ mod tests {
         let release = fs::read_to_string("/proc/sys/kernel/osrelease").expect("osrelease");
         let cpus = fs::read_to_string("/proc/cpuinfo").expect("cpuinfo");
         let memory = fs::read_to_string("/proc/meminfo").expect("meminfo");
-        let total: u64 = memory
-            .split_whitespace()
-            .nth(1)
-            .expect("MemTotal")
-            .parse()
-            .expect("number");
+        let total: u64 = memory.split_whitespace().nth(1).expect("MemTotal").parse().expect("number");
         assert_eq!(facts.kernel_release.as_deref(), Some(release.trim()));
-        assert_eq!(
-            facts.cpu_count as usize,
-            cpus.lines().filter(|line| line.starts_with("processor")).count()
-        );
+        assert_eq!(facts.cpu_count as usize, cpus.lines().filter(|line| line.starts_with("processor")).count());
         assert_eq!(facts.memory_bytes, total * 1024);
         assert_eq!(facts.agent_version, "0.1.0");
         assert!(facts.boot_id.is_some() && facts.hostname.is_some());

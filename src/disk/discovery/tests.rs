@@ -4,7 +4,8 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt as _;
 use std::process::Command;
 
-use super::{DiscoveryError, Disk, DiskUse, Refusal};
+use super::{DiscoveryError, Disk, Refusal};
+use crate::disk::DiskUse;
 use crate::disk::fixture::Fixture;
 use crate::disk::identity::{DeviceNumber, Transport};
 use crate::reason::Reason;
@@ -18,18 +19,13 @@ fn refusals(disks: &[Disk], name: &str) -> Vec<Refusal> {
 }
 
 fn reasons(disks: &[Disk], name: &str) -> Vec<Reason> {
-    refusals(disks, name)
-        .into_iter()
-        .map(|refusal| refusal.reason)
-        .collect()
+    refusals(disks, name).into_iter().map(|refusal| refusal.reason).collect()
 }
 
 #[test]
 fn an_nvme_disk_is_described_in_full() {
     let fixture = Fixture::new();
-    fixture
-        .nvme("nvme0n1", "259:0", "S64GNE0R900001")
-        .attribute("wwid", "eui.36344730590000010025384500000001\n");
+    fixture.nvme("nvme0n1", "259:0", "S64GNE0R900001").attribute("wwid", "eui.36344730590000010025384500000001\n");
     fixture.link("dev/disk/by-path/pci-0000:02:00.0-nvme-1", "../../nvme0n1");
     fixture.link("dev/disk/by-path/pci-0000:02:00.0-nvme-1-part1", "../../nvme0n1p1");
     let disks = fixture.scan();
@@ -37,10 +33,7 @@ fn an_nvme_disk_is_described_in_full() {
     assert_eq!(disk.name, "nvme0n1");
     assert_eq!(disk.device_number, DeviceNumber { major: 259, minor: 0 });
     assert_eq!(disk.identity.serial.as_deref(), Some("S64GNE0R900001"));
-    assert_eq!(
-        disk.identity.wwn.as_deref(),
-        Some("eui.36344730590000010025384500000001")
-    );
+    assert_eq!(disk.identity.wwn.as_deref(), Some("eui.36344730590000010025384500000001"));
     assert_eq!(disk.identity.diskseq, Some(7));
     assert_eq!(disk.identity.backing_file, None);
     assert_eq!(disk.model.as_deref(), Some("SAMSUNG MZQL21T9HCJR-00A07"));
@@ -57,33 +50,18 @@ fn an_nvme_disk_is_described_in_full() {
 #[test]
 fn each_bus_gives_its_serial_in_its_own_way() {
     let fixture = Fixture::new();
-    fixture
-        .sata("sda", "8:0", "            ZC11ABCD")
-        .attribute("device/wwid", "naa.5000c500a1b2c3d4\n");
+    fixture.sata("sda", "8:0", "            ZC11ABCD").attribute("device/wwid", "naa.5000c500a1b2c3d4\n");
     fixture.virtio("vda", "254:0", "vol-0123");
     fixture
-        .device(
-            "pci0000:80/0000:80:02.0/host1/port-1:0/end_device-1:0/target1:0:0/1:0:0:0/block/sdb",
-            "8:16",
-        )
+        .device("pci0000:80/0000:80:02.0/host1/port-1:0/end_device-1:0/target1:0:0/1:0:0:0/block/sdb", "8:16")
         .attribute("device/wwid", "naa.5000cca0bbbbbbbb\n");
     let disks = fixture.scan();
-    assert_eq!(
-        disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(),
-        ["sda", "sdb", "vda"]
-    );
+    assert_eq!(disks.iter().map(|disk| disk.name.as_str()).collect::<Vec<_>>(), ["sda", "sdb", "vda"]);
     let seen = |name: &str| {
         let disk = disk(&disks, name);
-        (
-            disk.identity.serial.as_deref(),
-            disk.identity.wwn.as_deref(),
-            disk.transport,
-        )
+        (disk.identity.serial.as_deref(), disk.identity.wwn.as_deref(), disk.transport)
     };
-    assert_eq!(
-        seen("sda"),
-        (Some("ZC11ABCD"), Some("naa.5000c500a1b2c3d4"), Transport::Ata)
-    );
+    assert_eq!(seen("sda"), (Some("ZC11ABCD"), Some("naa.5000c500a1b2c3d4"), Transport::Ata));
     assert_eq!(seen("sdb"), (None, Some("naa.5000cca0bbbbbbbb"), Transport::Sas));
     assert_eq!(seen("vda"), (Some("vol-0123"), None, Transport::Virtio));
     assert!(disks.iter().all(|disk| disk.refusals(&disks).is_empty()));
@@ -93,21 +71,13 @@ fn each_bus_gives_its_serial_in_its_own_way() {
 #[test]
 fn what_is_no_disk_is_not_seen() {
     let fixture = Fixture::new();
-    for (minor, name) in ["dm-0", "md127", "ram0", "zram0", "nbd0", "loop0", "zd0"]
-        .iter()
-        .enumerate()
-    {
+    for (minor, name) in ["dm-0", "md127", "ram0", "zram0", "nbd0", "loop0", "zd0"].iter().enumerate() {
         fixture.device(&format!("virtual/block/{name}"), &format!("250:{minor}"));
     }
     fixture.device("pci0000:00/ata2/host1/target1:0:0/1:0:0:0/block/sr0", "11:0");
     fixture.device("platform/floppy.0/block/fd0", "2:0");
-    fixture
-        .device("pci0000:00/nvme/nvme0/nvme0c0n1", "0:0")
-        .attribute("hidden", "1\n");
-    fixture.device(
-        "platform/mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0/mmcblk0boot0",
-        "179:8",
-    );
+    fixture.device("pci0000:00/nvme/nvme0/nvme0c0n1", "0:0").attribute("hidden", "1\n");
+    fixture.device("platform/mmc/mmc_host/mmc0/mmc0:0001/block/mmcblk0/mmcblk0boot0", "179:8");
     assert_eq!(fixture.scan(), []);
 }
 
@@ -115,9 +85,7 @@ fn what_is_no_disk_is_not_seen() {
 fn loop_devices_are_disks_only_where_allowed_and_only_attached() {
     let fixture = Fixture::new();
     fixture.loop_device("loop0", "7:0", "/srv/disk.img");
-    fixture
-        .loop_device("loop1", "7:1", "/srv/empty.img")
-        .attribute("size", "0\n");
+    fixture.loop_device("loop1", "7:1", "/srv/empty.img").attribute("size", "0\n");
     fixture.device("virtual/block/loop2", "7:2");
     assert_eq!(fixture.scan(), []);
     let mut discovery = fixture.discovery();
@@ -128,21 +96,13 @@ fn loop_devices_are_disks_only_where_allowed_and_only_attached() {
     assert_eq!(disk.identity.backing_file.as_deref(), Some("/srv/disk.img"));
     assert_eq!(disk.refusals(&disks), []);
 
-    fixture
-        .loop_device("loop3", "7:3", "/srv/disk.img")
-        .attribute("diskseq", "9\n");
+    fixture.loop_device("loop3", "7:3", "/srv/disk.img").attribute("diskseq", "9\n");
     let disks = discovery.scan().expect("scan");
     assert_eq!(reasons(&disks, "loop0"), [Reason::DiskIdentityDuplicate]);
-    assert_eq!(
-        refusals(&disks, "loop3")[0].detail,
-        "loop0 has the same backing file /srv/disk.img"
-    );
+    assert_eq!(refusals(&disks, "loop3")[0].detail, "loop0 has the same backing file /srv/disk.img");
 
     fixture.loop_device("loop4", "7:4", "/srv/other.img").without("diskseq");
-    assert_eq!(
-        reasons(&discovery.scan().expect("scan"), "loop4"),
-        [Reason::DiskIdentityMissing]
-    );
+    assert_eq!(reasons(&discovery.scan().expect("scan"), "loop4"), [Reason::DiskIdentityMissing]);
 }
 
 #[test]
@@ -162,12 +122,8 @@ fn disks_that_cannot_be_told_apart_are_refused() {
 #[test]
 fn namespaces_of_one_controller_are_told_apart_by_their_wwn() {
     let fixture = Fixture::new();
-    fixture
-        .nvme("nvme0n1", "259:0", "S1")
-        .attribute("wwid", "eui.0000000000000001\n");
-    fixture
-        .nvme("nvme0n2", "259:1", "S1")
-        .attribute("wwid", "eui.0000000000000002\n");
+    fixture.nvme("nvme0n1", "259:0", "S1").attribute("wwid", "eui.0000000000000001\n");
+    fixture.nvme("nvme0n2", "259:1", "S1").attribute("wwid", "eui.0000000000000002\n");
     let disks = fixture.scan();
     assert!(disks.iter().all(|disk| disk.refusals(&disks).is_empty()));
 }
@@ -176,10 +132,7 @@ fn namespaces_of_one_controller_are_told_apart_by_their_wwn() {
 fn state_that_forbids_writing_is_refused() {
     let fixture = Fixture::new();
     fixture.virtio("vda", "254:0", "a").attribute("ro", "1\n");
-    fixture
-        .virtio("vdb", "254:16", "b")
-        .attribute("removable", "1\n")
-        .attribute("size", "0\n");
+    fixture.virtio("vdb", "254:16", "b").attribute("removable", "1\n").attribute("size", "0\n");
     let disks = fixture.scan();
     assert_eq!(reasons(&disks, "vda"), [Reason::DiskReadOnly]);
     assert_eq!(reasons(&disks, "vdb"), [Reason::DiskRemovable, Reason::DiskEmpty]);
@@ -191,17 +144,11 @@ fn mounts_of_the_disk_and_its_partitions_are_found() {
     fixture.sata("sda", "8:0", "A").partition("sda1", "8:1");
     fixture.virtio("vda", "254:0", "B");
     fixture.virtio("vdb", "254:16", "C");
-    fixture.mounts(&[
-        ("8:1", "/mnt/a\\040b", "ext4", "/dev/sda1"),
-        ("254:0", "/srv", "xfs", "/dev/vda"),
-    ]);
+    fixture.mounts(&[("8:1", "/mnt/a\\040b", "ext4", "/dev/sda1"), ("254:0", "/srv", "xfs", "/dev/vda")]);
     let disks = fixture.scan();
     assert_eq!(
         refusals(&disks, "sda"),
-        [Refusal {
-            reason: Reason::DiskMounted,
-            detail: "sda1 is mounted at /mnt/a b".to_owned()
-        }]
+        [Refusal { reason: Reason::DiskMounted, detail: "sda1 is mounted at /mnt/a b".to_owned() }]
     );
     assert_eq!(refusals(&disks, "vda")[0].detail, "vda is mounted at /srv");
     assert_eq!(reasons(&disks, "vdb"), []);
@@ -210,10 +157,7 @@ fn mounts_of_the_disk_and_its_partitions_are_found() {
 #[test]
 fn a_mounted_volume_mounts_and_holds_the_disk_below_it() {
     let fixture = Fixture::new();
-    fixture
-        .sata("sda", "8:0", "A")
-        .partition("sda2", "8:2")
-        .held("sda2", "dm-0");
+    fixture.sata("sda", "8:0", "A").partition("sda2", "8:2").held("sda2", "dm-0");
     fixture.mapper("dm-0", "253:0", "vg-data").held("", "dm-1");
     fixture.mapper("dm-1", "253:1", "crypt-data");
     fixture.mounts(&[("253:1", "/data", "ext4", "/dev/mapper/crypt-data")]);
@@ -221,14 +165,8 @@ fn a_mounted_volume_mounts_and_holds_the_disk_below_it() {
     assert_eq!(
         disk(&disks, "sda").uses,
         [
-            DiskUse::Mounted {
-                device: "dm-1".to_owned(),
-                target: "/data".to_owned()
-            },
-            DiskUse::Held {
-                device: "sda2".to_owned(),
-                holder: "dm-0 (vg-data)".to_owned()
-            },
+            DiskUse::Mounted { device: "dm-1".to_owned(), target: "/data".to_owned() },
+            DiskUse::Held { device: "sda2".to_owned(), holder: "dm-0 (vg-data)".to_owned() },
         ]
     );
     fixture.mounts(&[]);
@@ -255,13 +193,7 @@ fn a_loop_device_on_a_partition_holds_its_disk() {
     fixture.loop_device("loop0", "7:0", "/dev/sda1");
     fixture.loop_device("loop1", "7:1", "/dev/shm/sda");
     let disks = fixture.scan();
-    assert_eq!(
-        disk(&disks, "sda").uses,
-        [DiskUse::Held {
-            device: "sda1".to_owned(),
-            holder: "loop0".to_owned()
-        }]
-    );
+    assert_eq!(disk(&disks, "sda").uses, [DiskUse::Held { device: "sda1".to_owned(), holder: "loop0".to_owned() }]);
 }
 
 #[test]
@@ -321,17 +253,9 @@ fn the_disks_of_the_running_system_are_protected() {
     let disks = discovery.scan().expect("scan");
     let protected = |name: &str| {
         let uses = disk(&disks, name).uses.iter();
-        uses.filter(|used| used.reason() == Reason::DiskProtected)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
+        uses.filter(|used| used.reason() == Reason::DiskProtected).map(ToString::to_string).collect::<Vec<_>>()
     };
-    assert_eq!(
-        protected("nvme0n1"),
-        [
-            "the running system has / on it",
-            "the running system has /boot/efi on it"
-        ]
-    );
+    assert_eq!(protected("nvme0n1"), ["the running system has / on it", "the running system has /boot/efi on it"]);
     assert_eq!(protected("sda"), ["the running system has /var/lib/bms-agent on it"]);
     assert_eq!(protected("sdb"), ["the running system has /srv/swapfile on it"]);
     assert_eq!(reasons(&disks, "nvme0n1")[0], Reason::DiskProtected);
@@ -343,10 +267,7 @@ fn the_disk_under_a_live_system_in_a_loop_file_is_protected() {
     let fixture = Fixture::new();
     fixture.sata("sda", "8:0", "A").partition("sda1", "8:1");
     fixture.loop_device("loop0", "7:0", "/run/live/root.squashfs");
-    fixture.mounts(&[
-        ("7:0", "/", "squashfs", "/dev/loop0"),
-        ("8:1", "/run/live", "ext4", "/dev/sda1"),
-    ]);
+    fixture.mounts(&[("7:0", "/", "squashfs", "/dev/loop0"), ("8:1", "/run/live", "ext4", "/dev/sda1")]);
     let mut discovery = fixture.discovery();
     discovery.allow_loop_devices = true;
     let disks = discovery.scan().expect("scan");
@@ -386,10 +307,7 @@ fn missing_and_hostile_attributes_cost_only_themselves() {
     assert_eq!(disk.identity.serial.as_deref(), Some("S1\\u{1b}]0;owned\\u{7}"));
     assert_eq!(disk.model, None);
     assert_eq!((disk.logical_block_size, disk.physical_block_size), (512, 512));
-    assert_eq!(
-        (disk.identity.diskseq, disk.write_zeroes_max_bytes, disk.size_bytes),
-        (None, 0, 0)
-    );
+    assert_eq!((disk.identity.diskseq, disk.write_zeroes_max_bytes, disk.size_bytes), (None, 0, 0));
     assert_eq!(reasons(&disks, "nvme0n1"), [Reason::DiskReadOnly, Reason::DiskEmpty]);
 }
 
@@ -399,10 +317,7 @@ fn the_uses_of_a_disk_are_named_in_bounded_number() {
     fixture.sata("sda", "8:0", "A").held("", "dm-0");
     fixture.mapper("dm-0", "253:0", "vg-x");
     let targets: Vec<String> = (0..500).map(|number| format!("/mnt/{number}")).collect();
-    let mounts: Vec<_> = targets
-        .iter()
-        .map(|target| ("253:0", target.as_str(), "ext4", "/dev/dm-0"))
-        .collect();
+    let mounts: Vec<_> = targets.iter().map(|target| ("253:0", target.as_str(), "ext4", "/dev/dm-0")).collect();
     fixture.mounts(&mounts);
     let disks = fixture.scan();
     assert_eq!(disks[0].uses.len(), 33);
@@ -414,15 +329,9 @@ fn a_scan_that_cannot_see_what_is_mounted_fails() {
     let fixture = Fixture::new();
     fixture.virtio("vda", "254:0", "A");
     fixture.write("proc/self/mountinfo", "30 1 254;0 / / rw - ext4 /dev/vda rw\n");
-    assert!(matches!(
-        fixture.discovery().scan(),
-        Err(DiscoveryError::Malformed { line: 1, .. })
-    ));
+    assert!(matches!(fixture.discovery().scan(), Err(DiscoveryError::Malformed { line: 1, .. })));
     fs::remove_file(fixture.path("proc/self/mountinfo")).expect("mountinfo");
-    assert!(matches!(
-        fixture.discovery().scan(),
-        Err(DiscoveryError::Unreadable { .. })
-    ));
+    assert!(matches!(fixture.discovery().scan(), Err(DiscoveryError::Unreadable { .. })));
 }
 
 #[test]
@@ -433,10 +342,8 @@ fn a_disk_is_described_by_its_number_alone() {
         "sys/dev/block/8:1",
         "../../devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda/sda1",
     );
-    fixture.link(
-        "sys/dev/block/8:16",
-        "../../devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda",
-    );
+    fixture
+        .link("sys/dev/block/8:16", "../../devices/pci0000:00/0000:00:17.0/ata1/host0/target0:0:0/0:0:0:0/block/sda");
     fixture.loop_device("loop0", "7:0", "/srv/disk.img");
     let discovery = fixture.discovery();
     let described = discovery.describe(DeviceNumber { major: 8, minor: 0 }).expect("disk");
@@ -444,25 +351,16 @@ fn a_disk_is_described_by_its_number_alone() {
     for (major, minor) in [(8, 1), (8, 16), (7, 0), (9, 9)] {
         let number = DeviceNumber { major, minor };
         let error = discovery.describe(number).expect_err("no disk");
-        assert!(
-            matches!(error, DiscoveryError::NoSuchDisk { number: named } if named == number),
-            "{error}"
-        );
+        assert!(matches!(error, DiscoveryError::NoSuchDisk { number: named } if named == number), "{error}");
     }
 }
 
 #[test]
 fn this_machine_can_be_scanned_and_its_root_is_protected() {
-    let discovery = super::Discovery {
-        allow_loop_devices: true,
-        ..super::Discovery::default()
-    };
+    let discovery = super::Discovery { allow_loop_devices: true, ..super::Discovery::default() };
     let disks = discovery.scan().expect("scan");
     let mount = fs::read_to_string("/proc/self/mountinfo").expect("mountinfo");
-    let root = mount
-        .lines()
-        .find(|line| line.split(' ').nth(4) == Some("/"))
-        .expect("root");
+    let root = mount.lines().find(|line| line.split(' ').nth(4) == Some("/")).expect("root");
     let number = root.split(' ').nth(2).expect("number");
     for disk in disks.iter().filter(|disk| disk.device_number.to_string() == number) {
         assert_eq!(disk.refusals(&disks)[0].reason, Reason::DiskProtected);
@@ -494,11 +392,7 @@ impl Loop {
 impl Drop for Loop {
     fn drop(&mut self) {
         let status = Command::new("losetup").args(["--detach", &self.node]).status();
-        assert!(
-            status.is_ok_and(|status| status.success()) || std::thread::panicking(),
-            "{} is left",
-            self.node
-        );
+        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} is left", self.node);
     }
 }
 
@@ -507,15 +401,11 @@ impl Drop for Loop {
 fn loop_devices_of_the_real_kernel_are_described() {
     let plain = Loop::attach(8 << 20, &[]);
     let sealed = Loop::attach(16 << 20, &["--sector-size", "4096", "--read-only"]);
-    let discovery = super::Discovery {
-        allow_loop_devices: true,
-        ..super::Discovery::default()
-    };
+    let discovery = super::Discovery { allow_loop_devices: true, ..super::Discovery::default() };
     let disks = discovery.scan().expect("scan");
-    for (device, len_bytes, block_size, reasons) in [
-        (&plain, 8 << 20, 512, &[][..]),
-        (&sealed, 16 << 20, 4096, &[Reason::DiskReadOnly]),
-    ] {
+    for (device, len_bytes, block_size, reasons) in
+        [(&plain, 8 << 20, 512, &[][..]), (&sealed, 16 << 20, 4096, &[Reason::DiskReadOnly])]
+    {
         let number = DeviceNumber::from_raw(File::open(&device.node).expect("open").metadata().expect("stat").rdev());
         let disk = discovery.describe(number).expect("disk");
         assert!(disks.contains(&disk), "{disk:?}");

@@ -72,8 +72,7 @@ impl Selector {
             self.name.clone(),
             self.model.clone(),
             self.transport.map(|transport| transport.name().to_owned()),
-            self.rotational
-                .map(|rotational| if rotational { "yes" } else { "no" }.to_owned()),
+            self.rotational.map(|rotational| if rotational { "yes" } else { "no" }.to_owned()),
             number(self.size_bytes),
             number(self.min_size_bytes),
             self.logical_block_size.map(|bytes| bytes.to_string()),
@@ -113,11 +112,8 @@ fn split(text: &str) -> Vec<String> {
             continue;
         }
         // A backslash before anything but a comma or itself stands for itself: file names may have one.
-        let protected = if character == '\\' {
-            characters.clone().next().filter(|next| ",\\".contains(*next))
-        } else {
-            None
-        };
+        let protected =
+            if character == '\\' { characters.clone().next().filter(|next| ",\\".contains(*next)) } else { None };
         if protected.is_some() {
             characters.next();
         }
@@ -139,18 +135,12 @@ fn key_value(part: &str) -> Result<(&'static str, String), SelectorError> {
         });
     };
     let known = KEYS.into_iter().find(|known| *known == key.trim());
-    let key = known.ok_or_else(|| SelectorError::UnknownKey {
-        key: printable(key.trim()),
-    })?;
+    let key = known.ok_or_else(|| SelectorError::UnknownKey { key: printable(key.trim()) })?;
     Ok((key, value.trim().to_owned()))
 }
 
 fn impossible(key: &'static str, value: &str, expected: &dyn ToString) -> SelectorError {
-    SelectorError::Value {
-        key,
-        value: printable(value),
-        expected: expected.to_string(),
-    }
+    SelectorError::Value { key, value: printable(value), expected: expected.to_string() }
 }
 
 fn transport(value: &str) -> Result<Transport, SelectorError> {

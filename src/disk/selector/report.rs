@@ -10,16 +10,7 @@ const MAX_NAMES: usize = 64;
 /// Widest cell, in characters.
 const MAX_CELL_CHARS: usize = 40;
 /// The columns.
-const TITLES: [&str; 8] = [
-    "NAME",
-    "SIZE",
-    "BYTES",
-    "SERIAL",
-    "WWN",
-    "MODEL",
-    "TRANSPORT",
-    "WHY NOT",
-];
+const TITLES: [&str; 8] = ["NAME", "SIZE", "BYTES", "SERIAL", "WWN", "MODEL", "TRANSPORT", "WHY NOT"];
 
 /// A table of disks, each with a remark. A column without a value is left out.
 pub(super) fn table<'a>(disks: impl ExactSizeIterator<Item = (&'a Disk, String)>) -> String {

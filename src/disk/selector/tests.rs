@@ -12,18 +12,9 @@ use crate::reason::{DomainError as _, Reason};
 /// Two NVMe disks of 40 GiB, one SATA disk of 4 TiB, and a mounted virtio disk.
 fn server() -> Vec<Disk> {
     let fixture = Fixture::new();
-    fixture
-        .nvme("nvme0n1", "259:0", "S1")
-        .attribute("wwid", "eui.01\n")
-        .attribute("diskseq", "1\n");
-    fixture
-        .nvme("nvme1n1", "259:1", "S2")
-        .attribute("wwid", "eui.02\n")
-        .attribute("diskseq", "2\n");
-    fixture
-        .sata("sda", "8:0", "Z1")
-        .attribute("size", "8589934592\n")
-        .attribute("queue/logical_block_size", "4096\n");
+    fixture.nvme("nvme0n1", "259:0", "S1").attribute("wwid", "eui.01\n").attribute("diskseq", "1\n");
+    fixture.nvme("nvme1n1", "259:1", "S2").attribute("wwid", "eui.02\n").attribute("diskseq", "2\n");
+    fixture.sata("sda", "8:0", "Z1").attribute("size", "8589934592\n").attribute("queue/logical_block_size", "4096\n");
     fixture.virtio("vda", "254:0", "vol-0");
     fixture.link("dev/disk/by-path/pci-0000:00:17.0-ata-1", "../../sda");
     fixture.mounts(&[("254:0", "/", "ext4", "/dev/vda")]);
@@ -67,11 +58,7 @@ fn a_disk_in_use_is_selected_all_the_same() {
 
 #[test]
 fn none_is_an_error_that_shows_every_disk_and_why_not() {
-    let error = "serial=S1,min-size=1T"
-        .parse::<Selector>()
-        .expect("valid")
-        .select(&server())
-        .expect_err("none");
+    let error = "serial=S1,min-size=1T".parse::<Selector>().expect("valid").select(&server()).expect_err("none");
     assert_eq!(error.reason(), Reason::DiskNotFound);
     let expected = "\
 no disk matches serial=S1,min-size=1099511627776
@@ -82,73 +69,40 @@ no disk matches serial=S1,min-size=1099511627776
   vda      40.0 GiB  42949672960    vol-0   -       -                           virtio     other serial, smaller than 1.0 TiB";
     assert_eq!(error.to_string(), expected);
     let metadata = error.metadata();
-    assert!(
-        metadata.contains(&("candidates", "nvme0n1,nvme1n1,sda,vda".to_owned())),
-        "{metadata:?}"
-    );
-    assert!(
-        metadata.contains(&("selector", "serial=S1,min-size=1099511627776".to_owned())),
-        "{metadata:?}"
-    );
+    assert!(metadata.contains(&("candidates", "nvme0n1,nvme1n1,sda,vda".to_owned())), "{metadata:?}");
+    assert!(metadata.contains(&("selector", "serial=S1,min-size=1099511627776".to_owned())), "{metadata:?}");
 }
 
 #[test]
 fn several_are_an_error_that_shows_those_that_match() {
-    let error = "size=40G,transport=nvme"
-        .parse::<Selector>()
-        .expect("valid")
-        .select(&server())
-        .expect_err("two");
+    let error = "size=40G,transport=nvme".parse::<Selector>().expect("valid").select(&server()).expect_err("two");
     assert_eq!(error.reason(), Reason::DiskAmbiguous);
     let text = error.to_string();
-    assert!(
-        text.starts_with("2 disks match transport=nvme,size=42949672960\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("nvme0n1") && text.contains("nvme1n1") && !text.contains("sda"),
-        "{text}"
-    );
+    assert!(text.starts_with("2 disks match transport=nvme,size=42949672960\n"), "{text}");
+    assert!(text.contains("nvme0n1") && text.contains("nvme1n1") && !text.contains("sda"), "{text}");
     assert!(error.metadata().contains(&("matches", "nvme0n1,nvme1n1".to_owned())));
 }
 
 #[test]
 fn no_disks_at_all_are_said_so() {
-    let error = "name=sda"
-        .parse::<Selector>()
-        .expect("valid")
-        .select(&[])
-        .expect_err("none");
+    let error = "name=sda".parse::<Selector>().expect("valid").select(&[]).expect_err("none");
     assert_eq!(error.to_string(), "no disk matches name=sda\n  there are no disks");
 }
 
 #[test]
 fn a_table_of_very_many_disks_is_cut() {
     let many: Vec<Disk> = (0..100).flat_map(|_| server()).collect();
-    let error = "serial=none-such"
-        .parse::<Selector>()
-        .expect("valid")
-        .select(&many)
-        .expect_err("none");
+    let error = "serial=none-such".parse::<Selector>().expect("valid").select(&many).expect_err("none");
     let text = error.to_string();
     assert_eq!(text.lines().count(), 2 + 12 + 1);
     assert!(text.ends_with("\n  and 388 more"), "{text}");
     assert!(text.len() < 4096, "{} bytes", text.len());
-    assert!(
-        error.metadata().iter().all(|(_, value)| value.len() < 1024),
-        "{:?}",
-        error.metadata()
-    );
+    assert!(error.metadata().iter().all(|(_, value)| value.len() < 1024), "{:?}", error.metadata());
 }
 
 #[test]
 fn a_selector_that_could_mean_any_disk_is_invalid() {
-    for text in [
-        "transport=nvme",
-        "rotational=no,min-size=40G",
-        "block-size=512",
-        "diskseq=3",
-    ] {
+    for text in ["transport=nvme", "rotational=no,min-size=40G", "block-size=512", "diskseq=3"] {
         assert_eq!(refused(text), SelectorError::Unspecific, "{text}");
     }
     let error = Selector::default().select(&server()).expect_err("empty");
@@ -158,53 +112,27 @@ fn a_selector_that_could_mean_any_disk_is_invalid() {
 
 #[test]
 fn device_paths_are_refused_with_an_example() {
-    for text in [
-        "/dev/sda",
-        "name=/dev/sda",
-        "name=../../etc/shadow",
-        "by-path=/dev/disk/by-path/pci-1",
-        "dev/nvme0n1",
-    ] {
+    for text in ["/dev/sda", "name=/dev/sda", "name=../../etc/shadow", "by-path=/dev/disk/by-path/pci-1", "dev/nvme0n1"]
+    {
         let error = refused(text);
         assert!(matches!(error, SelectorError::DevicePath { .. }), "{text}: {error:?}");
         assert!(error.to_string().contains("name=nvme0n1"), "{error}");
     }
-    let from_the_wire = Selector {
-        name: Some("/dev/sda".to_owned()),
-        ..Selector::default()
-    };
-    assert!(matches!(
-        from_the_wire.select(&server()),
-        Err(SelectorError::DevicePath { .. })
-    ));
+    let from_the_wire = Selector { name: Some("/dev/sda".to_owned()), ..Selector::default() };
+    assert!(matches!(from_the_wire.select(&server()), Err(SelectorError::DevicePath { .. })));
 }
 
 #[test]
 fn malformed_texts_say_what_is_wrong() {
     for (text, message) in [
         ("", "`` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1"),
-        (
-            "sda",
-            "`sda` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1",
-        ),
-        (
-            "serial=A,",
-            "`` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1",
-        ),
+        ("sda", "`sda` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1"),
+        ("serial=A,", "`` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1"),
         ("serial=A,serial=B", "the key `serial` stands twice"),
         ("serial=", "`serial=` is impossible: the value is empty"),
-        (
-            "serial=a\u{7}",
-            "`serial=a\\u{7}` is impossible: the value has control characters",
-        ),
-        (
-            "name=a,rotational=perhaps",
-            "`rotational=perhaps` is impossible: it is yes or no",
-        ),
-        (
-            "name=a,block-size=1000",
-            "`block-size=1000` is impossible: a block size is a power of two, 512 or 4096",
-        ),
+        ("serial=a\u{7}", "`serial=a\\u{7}` is impossible: the value has control characters"),
+        ("name=a,rotational=perhaps", "`rotational=perhaps` is impossible: it is yes or no"),
+        ("name=a,block-size=1000", "`block-size=1000` is impossible: a block size is a power of two, 512 or 4096"),
     ] {
         assert_eq!(refused(text).to_string(), message);
     }

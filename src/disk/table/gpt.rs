@@ -141,12 +141,7 @@ fn partition<R: Read + Seek>(blocks: &Blocks<'_, R>, number: u32, entry: &[u8]) 
 
 /// A name in UTF-16, up to its first zero. What is no UTF-16 is shown as the replacement character.
 fn label(raw: &[u8]) -> String {
-    let units = raw
-        .chunks_exact(2)
-        .map(|unit| u16::from_le_bytes([unit[0], unit[1]]))
-        .take_while(|&unit| unit != 0);
-    let text: String = char::decode_utf16(units)
-        .map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER))
-        .collect();
+    let units = raw.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]])).take_while(|&unit| unit != 0);
+    let text: String = char::decode_utf16(units).map(|unit| unit.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
     crate::text::printable(&text)
 }

@@ -33,11 +33,7 @@ struct Entry {
 }
 
 impl Entry {
-    const UNUSED: Self = Self {
-        type_id: 0,
-        start: 0,
-        blocks: 0,
-    };
+    const UNUSED: Self = Self { type_id: 0, start: 0, blocks: 0 };
 
     fn is_used(self) -> bool {
         self.type_id != 0 && self.blocks != 0
@@ -63,11 +59,7 @@ impl BootRecord {
             if !matches!(raw.first()?, 0x00 | 0x80) {
                 return None;
             }
-            *entry = Entry {
-                type_id: *raw.get(4)?,
-                start: u32_at(raw, 8)?,
-                blocks: u32_at(raw, 12)?,
-            };
+            *entry = Entry { type_id: *raw.get(4)?, start: u32_at(raw, 8)?, blocks: u32_at(raw, 12)? };
         }
         Some(Self(entries))
     }
@@ -97,11 +89,7 @@ pub(super) fn read<R: Read + Seek>(
     if let Some(extended) = extended {
         read_logical(blocks, extended, &mut partitions)?;
     }
-    let kind = if partitions.is_empty() {
-        TableKind::None
-    } else {
-        TableKind::Mbr
-    };
+    let kind = if partitions.is_empty() { TableKind::None } else { TableKind::Mbr };
     Ok(PartitionTable { kind, partitions })
 }
 
@@ -136,17 +124,8 @@ fn read_logical<R: Read + Seek>(
 /// The partition of an entry, cut at the end of the disk; none if the entry is unused or begins beyond it.
 fn partition<R: Read + Seek>(blocks: &Blocks<'_, R>, number: u32, base: u64, entry: Entry) -> Option<Partition> {
     let start = base + u64::from(entry.start);
-    let available = blocks
-        .count
-        .checked_sub(start)
-        .filter(|available| *available > 0 && entry.is_used())?;
+    let available = blocks.count.checked_sub(start).filter(|available| *available > 0 && entry.is_used())?;
     let (offset_bytes, size_bytes) = blocks.byte_range(start, available.min(u64::from(entry.blocks)))?;
     let type_id = format!("{:#04x}", entry.type_id);
-    Some(Partition {
-        number,
-        offset_bytes,
-        size_bytes,
-        label: String::new(),
-        type_id,
-    })
+    Some(Partition { number, offset_bytes, size_bytes, label: String::new(), type_id })
 }

@@ -27,11 +27,9 @@ fn bootable(disk: &[u8], block_size: u32) -> bool {
 fn gpt_disk(block_size: u32) -> Vec<u8> {
     let mut disk = Cursor::new(vec![0; DISK_BYTES]);
     let mut gpt = gptman::GPT::new_from(&mut disk, u64::from(block_size), [7; 16]).expect("GPT");
-    for (number, (first, last, name)) in [
-        (1, (64, 99, "EFI System")),
-        (2, (100, 199, "r\u{1b}[2Jt")),
-        (128, (200, 200, "")),
-    ] {
+    for (number, (first, last, name)) in
+        [(1, (64, 99, "EFI System")), (2, (100, 199, "r\u{1b}[2Jt")), (128, (200, 200, ""))]
+    {
         gpt[number] = gptman::GPTPartitionEntry {
             partition_type_guid: LINUX_GUID_BYTES,
             unique_partition_guid: [u8::try_from(number).expect("small"); 16],
@@ -82,18 +80,10 @@ fn a_gpt_is_read_with_either_block_size() {
         assert_eq!(table.kind, TableKind::Gpt);
         assert_eq!(
             table.partitions,
-            [
-                partition(1, 64, 36, "EFI System"),
-                partition(2, 100, 100, "r\\u{1b}[2Jt"),
-                partition(128, 200, 1, "")
-            ]
+            [partition(1, 64, 36, "EFI System"), partition(2, 100, 100, "r\\u{1b}[2Jt"), partition(128, 200, 1, "")]
         );
         assert!(bootable(&disk, block_size));
-        assert_eq!(
-            read_bytes(&disk, 512 + 4096 - block_size),
-            PartitionTable::NONE,
-            "the other block size"
-        );
+        assert_eq!(read_bytes(&disk, 512 + 4096 - block_size), PartitionTable::NONE, "the other block size");
     }
 }
 
@@ -102,29 +92,13 @@ fn the_backup_serves_when_the_first_table_is_damaged() {
     for block_size in [512, 4096] {
         let header = usize::try_from(block_size).expect("small");
         let whole = gpt_disk(block_size);
-        for damaged in [
-            header,
-            header + 8,
-            header + 16,
-            header + 72,
-            header + 88,
-            2 * header,
-            2 * header + 128 * 127,
-        ] {
+        for damaged in [header, header + 8, header + 16, header + 72, header + 88, 2 * header, 2 * header + 128 * 127] {
             let mut disk = whole.clone();
             disk[damaged] ^= 1;
-            assert_eq!(
-                read_bytes(&disk, block_size),
-                read_bytes(&whole, block_size),
-                "byte {damaged}"
-            );
+            assert_eq!(read_bytes(&disk, block_size), read_bytes(&whole, block_size), "byte {damaged}");
             let backup = disk.len() - header;
             disk[backup + 16] ^= 1;
-            assert_eq!(
-                read_bytes(&disk, block_size),
-                PartitionTable::NONE,
-                "byte {damaged}, and the backup"
-            );
+            assert_eq!(read_bytes(&disk, block_size), PartitionTable::NONE, "byte {damaged}, and the backup");
         }
     }
 }
@@ -158,11 +132,7 @@ fn a_boot_signature_alone_is_bootable_but_no_table() {
     assert!(bootable(&disk, 512));
     disk[446] = 0x41;
     set_entry(&mut disk, 0, 1, (0x83, 8, 8));
-    assert_eq!(
-        read_bytes(&disk, 512),
-        PartitionTable::NONE,
-        "code where the boot indicators would be"
-    );
+    assert_eq!(read_bytes(&disk, 512), PartitionTable::NONE, "code where the boot indicators would be");
 }
 
 #[test]
@@ -197,23 +167,14 @@ fn gpt_headers_with_impossible_numbers_are_no_table() {
 #[test]
 fn gpt_entries_that_do_not_lie_on_the_disk_are_left_out() {
     let mut disk = gpt_disk(512);
-    for (entry, first, last) in [
-        (0, 200_u64, 100_u64),
-        (1, 64, u64::MAX),
-        (2, 0, u64::MAX),
-        (3, u64::MAX, u64::MAX),
-    ] {
+    for (entry, first, last) in [(0, 200_u64, 100_u64), (1, 64, u64::MAX), (2, 0, u64::MAX), (3, u64::MAX, u64::MAX)] {
         let at = 1024 + entry * 128;
         disk[at..at + 16].copy_from_slice(&LINUX_GUID_BYTES);
         disk[at + 32..at + 40].copy_from_slice(&first.to_le_bytes());
         disk[at + 40..at + 48].copy_from_slice(&last.to_le_bytes());
     }
     reseal(&mut disk, 512, 1024..1024 + 16384);
-    let numbers: Vec<u32> = read_bytes(&disk, 512)
-        .partitions
-        .iter()
-        .map(|partition| partition.number)
-        .collect();
+    let numbers: Vec<u32> = read_bytes(&disk, 512).partitions.iter().map(|partition| partition.number).collect();
     assert_eq!(numbers, [128]);
 }
 
@@ -254,12 +215,7 @@ fn an_mbr_is_read_with_its_logical_partitions() {
             .partitions
             .iter()
             .map(|p| {
-                (
-                    p.number,
-                    p.offset_bytes / u64::from(block_size),
-                    p.size_bytes / u64::from(block_size),
-                    &*p.type_id,
-                )
+                (p.number, p.offset_bytes / u64::from(block_size), p.size_bytes / u64::from(block_size), &*p.type_id)
             })
             .collect();
         let to_the_end = DISK_BYTES as u64 / u64::from(block_size) - 700;
@@ -307,44 +263,22 @@ fn tables_of_sgdisk_are_read() {
     let path = dir.path().join("disk");
     File::create(&path).expect("create").set_len(64 << 20).expect("length");
     let sgdisk = |arguments: &[&str]| {
-        let output = Command::new("sgdisk")
-            .args(arguments)
-            .arg(&path)
-            .output()
-            .expect("sgdisk, of the package gdisk");
+        let output = Command::new("sgdisk").args(arguments).arg(&path).output().expect("sgdisk, of the package gdisk");
         assert!(output.status.success(), "{output:?}");
     };
     let table = || read(&mut File::open(&path).expect("open"), 64 << 20, 512).expect("readable");
-    sgdisk(&[
-        "-n1:2048:+8M",
-        "-t1:ef00",
-        "-c1:EFI",
-        "-n2:0:0",
-        "-t2:8300",
-        "-c2:größe 容量",
-    ]);
+    sgdisk(&["-n1:2048:+8M", "-t1:ef00", "-c1:EFI", "-n2:0:0", "-t2:8300", "-c2:größe 容量"]);
     let gpt = table();
     assert_eq!(gpt.kind, TableKind::Gpt);
-    let [esp, root] = gpt.partitions.as_slice() else {
-        panic!("{gpt:?}")
-    };
+    let [esp, root] = gpt.partitions.as_slice() else { panic!("{gpt:?}") };
     assert_eq!((esp.number, esp.offset_bytes, esp.size_bytes), (1, 1 << 20, 8 << 20));
-    assert_eq!(
-        (&*esp.label, &*esp.type_id),
-        ("EFI", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b")
-    );
-    assert_eq!(
-        (root.number, root.offset_bytes, &*root.label),
-        (2, 9 << 20, "größe 容量")
-    );
+    assert_eq!((&*esp.label, &*esp.type_id), ("EFI", "c12a7328-f81f-11d2-ba4b-00a0c93ec93b"));
+    assert_eq!((root.number, root.offset_bytes, &*root.label), (2, 9 << 20, "größe 容量"));
 
     sgdisk(&["-m1:2"]);
     let mbr = table();
     assert_eq!(mbr.kind, TableKind::Mbr);
-    assert_eq!(
-        mbr.partitions.iter().map(|p| &*p.type_id).collect::<Vec<_>>(),
-        ["0xef", "0x83"]
-    );
+    assert_eq!(mbr.partitions.iter().map(|p| &*p.type_id).collect::<Vec<_>>(), ["0xef", "0x83"]);
     assert_eq!(mbr.partitions[1].offset_bytes, 9 << 20);
 }
 
@@ -352,16 +286,10 @@ fn tables_of_sgdisk_are_read() {
 fn a_disk_that_gives_fewer_bytes_than_it_has_is_an_error() {
     let disk = gpt_disk(512);
     let error = read(&mut Cursor::new(&disk[..600]), DISK_BYTES as u64, 512).expect_err("short");
-    assert!(
-        matches!(error, TableError::Unreadable { offset_bytes: 512, .. }),
-        "{error}"
-    );
+    assert!(matches!(error, TableError::Unreadable { offset_bytes: 512, .. }), "{error}");
     assert_eq!(error.reason(), Reason::DiskIo);
     for bytes in [0, 1, 500, 1000, 1 << 17] {
-        assert!(matches!(
-            read(&mut Cursor::new(&disk), 1, bytes),
-            Err(TableError::BlockSizeInvalid { .. })
-        ));
+        assert!(matches!(read(&mut Cursor::new(&disk), 1, bytes), Err(TableError::BlockSizeInvalid { .. })));
     }
 }
 

@@ -70,10 +70,7 @@ pub struct PartitionTable {
 }
 
 impl PartitionTable {
-    const NONE: Self = Self {
-        kind: TableKind::None,
-        partitions: Vec::new(),
-    };
+    const NONE: Self = Self { kind: TableKind::None, partitions: Vec::new() };
 }
 
 /// A table that could not be looked for.
@@ -136,10 +133,7 @@ pub fn read<R: Read + Seek>(
         return mbr::read(&mut blocks, &boot_record);
     }
     let partitions = gpt::read(&mut blocks)?;
-    Ok(partitions.map_or(PartitionTable::NONE, |partitions| PartitionTable {
-        kind: TableKind::Gpt,
-        partitions,
-    }))
+    Ok(partitions.map_or(PartitionTable::NONE, |partitions| PartitionTable { kind: TableKind::Gpt, partitions }))
 }
 
 /// Whether firmware or kernel could take the disk for a bootable one: it has a partition table, or its first 512 bytes
@@ -163,16 +157,10 @@ struct Blocks<'a, R> {
 impl<'a, R: Read + Seek> Blocks<'a, R> {
     fn new(disk: &'a mut R, len_bytes: u64, logical_block_size: u32) -> Result<Self, TableError> {
         if !logical_block_size.is_power_of_two() || !(512..=65536).contains(&logical_block_size) {
-            return Err(TableError::BlockSizeInvalid {
-                bytes: logical_block_size,
-            });
+            return Err(TableError::BlockSizeInvalid { bytes: logical_block_size });
         }
         let block_size = u64::from(logical_block_size);
-        Ok(Self {
-            disk,
-            block_size,
-            count: len_bytes / block_size,
-        })
+        Ok(Self { disk, block_size, count: len_bytes / block_size })
     }
 
     /// `count` blocks from `lba` on; none if they do not all lie on the disk. Callers bound `count`.
@@ -187,10 +175,7 @@ impl<'a, R: Read + Seek> Blocks<'a, R> {
         self.disk
             .seek(SeekFrom::Start(range.0))
             .and_then(|_| self.disk.read_exact(&mut content))
-            .map_err(|source| TableError::Unreadable {
-                offset_bytes: range.0,
-                source,
-            })?;
+            .map_err(|source| TableError::Unreadable { offset_bytes: range.0, source })?;
         Ok(Some(content))
     }
 

@@ -136,15 +136,9 @@ impl DomainError for SelectorError {
             Self::UnknownKey { key } => vec![("key", key.clone())],
             Self::RepeatedKey { key } => vec![("key", (*key).to_owned())],
             Self::Value { key, value, expected } => {
-                vec![
-                    ("key", (*key).to_owned()),
-                    ("value", value.clone()),
-                    ("expected", expected.clone()),
-                ]
+                vec![("key", (*key).to_owned()), ("value", value.clone()), ("expected", expected.clone())]
             }
-            Self::NotFound {
-                selector, candidates, ..
-            } => {
+            Self::NotFound { selector, candidates, .. } => {
                 vec![("selector", selector.clone()), ("candidates", candidates.join(","))]
             }
             Self::Ambiguous { selector, matches, .. } => {
@@ -167,18 +161,10 @@ impl Selector {
         }
         if let Some(bytes) = self.logical_block_size.filter(|bytes| !bytes.is_power_of_two()) {
             let expected = "a block size is a power of two, 512 or 4096".to_owned();
-            return Err(SelectorError::Value {
-                key: "block-size",
-                value: bytes.to_string(),
-                expected,
-            });
+            return Err(SelectorError::Value { key: "block-size", value: bytes.to_string(), expected });
         }
         let specific = self.texts().iter().any(|(_, value)| value.is_some()) || self.size_bytes.is_some();
-        if specific {
-            Ok(())
-        } else {
-            Err(SelectorError::Unspecific)
-        }
+        if specific { Ok(()) } else { Err(SelectorError::Unspecific) }
     }
 
     /// The one disk that matches.
@@ -207,11 +193,7 @@ impl Selector {
         SelectorError::NotFound {
             selector: self.brief(),
             candidates: report::names(&disks.iter().collect::<Vec<_>>()),
-            table: report::table(
-                candidates
-                    .into_iter()
-                    .map(|(disk, mismatches)| (disk, mismatches.join(", "))),
-            ),
+            table: report::table(candidates.into_iter().map(|(disk, mismatches)| (disk, mismatches.join(", ")))),
         }
     }
 
@@ -243,63 +225,30 @@ impl Selector {
         let equal = |wanted: &Option<String>, actual: &Option<String>| wanted.is_none() || wanted == actual;
         must(equal(&self.serial, &disk.identity.serial), "other serial");
         must(equal(&self.wwn, &disk.identity.wwn), "other wwn");
-        must(
-            self.by_path.as_ref().is_none_or(|wanted| disk.by_path.contains(wanted)),
-            "other by-path",
-        );
-        must(
-            self.name.as_ref().is_none_or(|wanted| *wanted == disk.name),
-            "other name",
-        );
+        must(self.by_path.as_ref().is_none_or(|wanted| disk.by_path.contains(wanted)), "other by-path");
+        must(self.name.as_ref().is_none_or(|wanted| *wanted == disk.name), "other name");
         must(equal(&self.model, &disk.model), "other model");
-        must(
-            equal(&self.backing_file, &disk.identity.backing_file),
-            "other backing-file",
-        );
-        must(
-            self.transport.is_none_or(|wanted| wanted == disk.transport),
-            "other transport",
-        );
-        must(
-            self.rotational.is_none_or(|wanted| wanted == disk.rotational),
-            spinning(disk),
-        );
-        must(
-            self.size_bytes.is_none_or(|wanted| wanted == disk.size_bytes),
-            "other size",
-        );
+        must(equal(&self.backing_file, &disk.identity.backing_file), "other backing-file");
+        must(self.transport.is_none_or(|wanted| wanted == disk.transport), "other transport");
+        must(self.rotational.is_none_or(|wanted| wanted == disk.rotational), spinning(disk));
+        must(self.size_bytes.is_none_or(|wanted| wanted == disk.size_bytes), "other size");
         let least = self.min_size_bytes.map_or(0, |least| least);
         must(disk.size_bytes >= least, &format!("smaller than {}", ByteSize(least)));
         let block = format!("block-size {}", disk.logical_block_size);
-        must(
-            self.logical_block_size
-                .is_none_or(|wanted| wanted == disk.logical_block_size),
-            &block,
-        );
-        must(
-            self.diskseq.is_none_or(|wanted| Some(wanted) == disk.identity.diskseq),
-            "other diskseq",
-        );
+        must(self.logical_block_size.is_none_or(|wanted| wanted == disk.logical_block_size), &block);
+        must(self.diskseq.is_none_or(|wanted| Some(wanted) == disk.identity.diskseq), "other diskseq");
         found
     }
 }
 
 const fn spinning(disk: &Disk) -> &'static str {
-    if disk.rotational {
-        "rotational"
-    } else {
-        "not rotational"
-    }
+    if disk.rotational { "rotational" } else { "not rotational" }
 }
 
 /// A text that a disk could have.
 fn check_text(key: &'static str, value: &str) -> Result<(), SelectorError> {
     let shown = || crate::text::printable(&value.chars().take(64).collect::<String>());
-    let impossible = |expected: &str| SelectorError::Value {
-        key,
-        value: shown(),
-        expected: expected.to_owned(),
-    };
+    let impossible = |expected: &str| SelectorError::Value { key, value: shown(), expected: expected.to_owned() };
     if matches!(key, "name" | "by-path") && value.contains('/') {
         return Err(SelectorError::DevicePath { value: shown() });
     }

@@ -10,10 +10,8 @@ use super::identity::{self, DeviceNumber, Identity, Transport};
 use super::roots::Roots;
 use super::stack::Stack;
 use super::sysfs;
-use super::usage::Usage;
+use super::usage::{DiskUse, Usage};
 use crate::reason::{DomainError, Reason};
-
-pub use super::usage::DiskUse;
 
 /// The unit of `size` in sysfs, whatever the disk's block size.
 const SECTOR_BYTES: u64 = 512;
@@ -131,11 +129,7 @@ impl Discovery {
     /// Reads sysfs and procfs; no disk is opened or woken.
     pub fn scan(&self) -> Result<Vec<Disk>, DiscoveryError> {
         let usage = self.usage()?;
-        Ok(usage
-            .stack()
-            .whole_devices()
-            .filter_map(|name| self.disk(name, &usage))
-            .collect())
+        Ok(usage.stack().whole_devices().filter_map(|name| self.disk(name, &usage)).collect())
     }
 
     /// The disk with this device number, looked at afresh. The guard compares it with the disk that was selected.
@@ -148,11 +142,7 @@ impl Discovery {
         let name = sysfs::link_name(&link).ok_or_else(gone)?;
         let disk = self.disk(&name, &self.usage()?).ok_or_else(gone)?;
         // Between the two looks the name may have gone to another disk.
-        if disk.device_number == number {
-            Ok(disk)
-        } else {
-            Err(gone())
-        }
+        if disk.device_number == number { Ok(disk) } else { Err(gone()) }
     }
 
     fn usage(&self) -> Result<Usage, DiscoveryError> {
@@ -210,15 +200,8 @@ impl Disk {
     ///
     /// `all` is every disk of the same scan, to find those that cannot be told from this one.
     pub fn refusals(&self, all: &[Self]) -> Vec<Refusal> {
-        let refusal = |reason, detail: &str| Refusal {
-            reason,
-            detail: detail.to_owned(),
-        };
-        let mut refusals: Vec<_> = self
-            .uses
-            .iter()
-            .map(|used| refusal(used.reason(), &used.to_string()))
-            .collect();
+        let refusal = |reason, detail: &str| Refusal { reason, detail: detail.to_owned() };
+        let mut refusals: Vec<_> = self.uses.iter().map(|used| refusal(used.reason(), &used.to_string())).collect();
         if self.read_only {
             refusals.push(refusal(Reason::DiskReadOnly, "the kernel refuses writes to it"));
         }
@@ -234,25 +217,19 @@ impl Disk {
         let others = all.iter().filter(|other| other.device_number != self.device_number);
         refusals.extend(others.filter_map(|other| {
             let name = self.identity.clash(&other.identity)?;
-            Some(refusal(
-                Reason::DiskIdentityDuplicate,
-                &format!("{} has the same {name}", other.name),
-            ))
+            Some(refusal(Reason::DiskIdentityDuplicate, &format!("{} has the same {name}", other.name)))
         }));
         refusals
     }
 }
 
 fn size_bytes(directory: &Path) -> u64 {
-    sysfs::number(&directory.join("size"))
-        .unwrap_or(0)
-        .saturating_mul(SECTOR_BYTES)
+    sysfs::number(&directory.join("size")).unwrap_or(0).saturating_mul(SECTOR_BYTES)
 }
 
 /// Whether a kernel name is `prefix` with a number behind it, as `md127` and `md_d0` are: `fd` is not to catch `fdisk0`.
 fn is_named(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix)
-        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '_'))
+    name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit() || c == '_'))
 }
 
 /// Names of the links in a directory that point to the node of a disk.
