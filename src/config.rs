@@ -38,7 +38,7 @@ pub struct Config {
     pub memory_budget: u64,
     /// Whether loop devices are disks. For tests and trials.
     pub allow_loop_devices: bool,
-    /// Threads that hash and write; as many as there are CPUs if absent.
+    /// Threads that hash and write; as many as there are CPUs if absent. In the file 0 is absent.
     #[serde(deserialize_with = "write_workers")]
     pub write_workers: Option<usize>,
     /// Which log lines are kept: a level, or a filter as of `tracing`.
@@ -152,11 +152,10 @@ fn memory_budget<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
 
 fn write_workers<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<usize>, D::Error> {
     let workers = usize::deserialize(deserializer)?;
-    if (1..=MAX_WRITE_WORKERS).contains(&workers) {
-        Ok(Some(workers))
-    } else {
-        Err(D::Error::custom(format!("the number of workers is not from 1 to {MAX_WRITE_WORKERS}")))
+    if workers > MAX_WRITE_WORKERS {
+        return Err(D::Error::custom(format!("more than {MAX_WRITE_WORKERS} workers")));
     }
+    Ok((workers > 0).then_some(workers))
 }
 
 fn drain_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
@@ -231,6 +230,7 @@ mod tests {
             drain_seconds: 0,
         };
         assert_eq!(config.expect("valid"), expected);
+        assert_eq!(load("write_workers = 0").expect("zero").write_workers, None);
         assert_eq!(load("memory_budget = 33554432").expect("bytes").memory_budget, 32 << 20);
     }
 
@@ -245,7 +245,7 @@ mod tests {
             ("memory_budget = -1", 1, "memory_budget = -1", "a number of bytes"),
             ("memory_budget = 1.5", 1, "memory_budget = 1.5", "a number of bytes"),
             ("allow_loop_devices = \"yes\"", 1, "allow_loop_devices = \"yes\"", "expected a boolean"),
-            ("write_workers = 0", 1, "write_workers = 0", "from 1 to 256"),
+            ("write_workers = 257", 1, "write_workers = 257", "more than 256 workers"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("log = \"a\"\nlog = \"b\"", 2, "log = \"b\"", "duplicate key"),
             ("socket = ", 1, "socket =", ""),
