@@ -5,7 +5,9 @@
 pub mod agent;
 pub mod byte_size;
 pub mod clock;
+pub mod config;
 pub mod disk;
+pub mod hardware;
 pub mod image;
 pub mod operation;
 pub mod provision;

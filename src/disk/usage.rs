@@ -1,6 +1,7 @@
 //! What the running system uses each disk for: mounts, swap, holders, and what the agent itself needs.
 //!
-//! Knows the state of one moment. Only an exclusive open proves that a disk is free; this says why it is not.
+//! Knows one moment, and the mounts of one mount namespace: its own. Only an exclusive open proves that a disk is free;
+//! this says why it is not.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

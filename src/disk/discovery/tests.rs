@@ -1,6 +1,8 @@
 //! Discovery on trees as servers show them.
 
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::MetadataExt as _;
+use std::process::Command;
 
 use super::{DiscoveryError, Disk, Refusal};
 use crate::disk::DiskUse;
@@ -362,5 +364,56 @@ fn this_machine_can_be_scanned_and_its_root_is_protected() {
     let number = root.split(' ').nth(2).expect("number");
     for disk in disks.iter().filter(|disk| disk.device_number.to_string() == number) {
         assert_eq!(disk.refusals(&disks)[0].reason, Reason::DiskProtected);
+    }
+}
+
+/// A loop device of its own over a file of its own, detached when dropped.
+struct Loop {
+    node: String,
+    file: tempfile::NamedTempFile,
+}
+
+impl Loop {
+    fn attach(len_bytes: u64, options: &[&str]) -> Self {
+        let file = tempfile::NamedTempFile::new().expect("file");
+        file.as_file().set_len(len_bytes).expect("length");
+        let output = Command::new("losetup")
+            .args(["--find", "--show"])
+            .args(options)
+            .arg(file.path())
+            .output()
+            .expect("losetup");
+        assert!(output.status.success(), "{output:?}");
+        let node = String::from_utf8(output.stdout).expect("UTF-8").trim().to_owned();
+        Self { node, file }
+    }
+}
+
+impl Drop for Loop {
+    fn drop(&mut self) {
+        let status = Command::new("losetup").args(["--detach", &self.node]).status();
+        assert!(status.is_ok_and(|status| status.success()) || std::thread::panicking(), "{} is left", self.node);
+    }
+}
+
+#[test]
+#[ignore = "needs root and /dev/loop-control"]
+fn loop_devices_of_the_real_kernel_are_described() {
+    let plain = Loop::attach(8 << 20, &[]);
+    let sealed = Loop::attach(16 << 20, &["--sector-size", "4096", "--read-only"]);
+    let discovery = super::Discovery { allow_loop_devices: true, ..super::Discovery::default() };
+    let disks = discovery.scan().expect("scan");
+    for (device, len_bytes, block_size, reasons) in
+        [(&plain, 8 << 20, 512, &[][..]), (&sealed, 16 << 20, 4096, &[Reason::DiskReadOnly])]
+    {
+        let number = DeviceNumber::from_raw(File::open(&device.node).expect("open").metadata().expect("stat").rdev());
+        let disk = discovery.describe(number).expect("disk");
+        assert!(disks.contains(&disk), "{disk:?}");
+        assert_eq!(format!("/dev/{}", disk.name), device.node);
+        assert_eq!((disk.size_bytes, disk.logical_block_size), (len_bytes, block_size));
+        assert_eq!(disk.identity.backing_file.as_deref(), device.file.path().to_str());
+        assert!(disk.identity.diskseq.is_some());
+        let seen: Vec<Reason> = disk.refusals(&disks).iter().map(|refusal| refusal.reason).collect();
+        assert_eq!(seen, reasons);
     }
 }
