@@ -11,8 +11,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, unix_seconds};
 use crate::disk::device::BlockDevice;
-use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::direct::DirectDevice;
+use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
 use crate::disk::probe::{self, Content};
 use crate::disk::selector::Selector;
@@ -197,6 +197,7 @@ impl Agent {
         let budget = Budget::new(self.resources.in_flight_bytes());
         let intake = Intake { events, wants, halt: halt.clone(), budget };
         let work = InstallWork { device, plan, feed: Feed { events: received, wants: asked }, halt };
+        let agent = self.clone();
         spawn("install", running, move |operation| agent.run_install(operation, work))?;
         Ok(intake)
     }

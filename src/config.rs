@@ -33,7 +33,7 @@ pub struct Config {
     /// Directory of the agent's state.
     #[serde(deserialize_with = "absolute")]
     pub state_dir: PathBuf,
-    /// Most bytes of image data in flight, over all operations. In the file: bytes, or `"64MiB"`.
+    /// Memory of one operation, in bytes, for buffers, content on its way and the tree. In the file: bytes, or `"64MiB"`.
     #[serde(deserialize_with = "memory_budget")]
     pub memory_budget: u64,
     /// Whether loop devices are disks. For tests and trials.

@@ -1,1 +1,40 @@
-fn main() {}
+//! `bms-agent`: the daemon.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use bms_agent::config::Config;
+use bms_agent::{daemon, telemetry};
+use clap::Parser;
+
+/// Writes disk images to this server's disks, proven by BLAKE3 from source to platter.
+///
+/// Serves gRPC on a Unix socket. Exit codes: 0 stopped as asked, 1 failed, 78 the configuration is wrong.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Configuration file (TOML); without one, every key has its default.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref()) {
+        Ok(config) => config,
+        Err(error) => return fail(&error, 78),
+    };
+    if let Err(error) = telemetry::init(&config.log) {
+        return fail(&error, 78);
+    }
+    daemon::run(&config).map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+}
+
+/// Before and after logs work, standard error does; systemd keeps it as well.
+#[expect(clippy::print_stderr, reason = "the last word of a process")]
+fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
+    eprintln!("bms-agent: {text}");
+    ExitCode::from(code)
+}

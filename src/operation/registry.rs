@@ -14,8 +14,8 @@ use crate::disk::discovery::Disk;
 use crate::disk::identity::DeviceNumber;
 use crate::reason::{DomainError, Reason};
 
-/// Most operations that run at once.
-const MAX_RUNNING: usize = 64;
+/// Most operations that run at once: memory is bounded by this many times the memory budget of one.
+const MAX_RUNNING: usize = 8;
 /// Most ended operations that are remembered; the oldest is forgotten first.
 const MAX_ENDED: usize = 1000;
 

@@ -28,7 +28,6 @@ impl DomainError for PeerError {
 }
 
 /// Lets a call pass, or not.
-#[expect(clippy::result_large_err, reason = "the signature of a tonic interceptor")]
 pub(super) fn check_peer(request: Request<()>) -> Result<Request<()>, Status> {
     let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
     match peer.map(|peer| peer.uid()) {

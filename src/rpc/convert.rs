@@ -59,7 +59,9 @@ fn image_spec(image: &v1::ImageSpec, errors: &mut RequestError) -> Option<ImageS
         }
     };
     match group_size {
-        Ok(group_size) => Some(ImageSpec { layout: Layout::new(image.size_bytes, group_size), root, logical_block_size }),
+        Ok(group_size) => {
+            Some(ImageSpec { layout: Layout::new(image.size_bytes, group_size), root, logical_block_size })
+        }
         Err(error) => {
             errors.add("image.group_size_bytes", error.to_string());
             None

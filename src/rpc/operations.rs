@@ -40,7 +40,8 @@ impl Operations for OperationsHandler {
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let page = Page::of(request.get_ref()).map_err(|error| refuse(&error))?;
         let all = self.0.registry.list();
-        let after = all.iter().skip_while(|operation| page.after.as_ref().is_some_and(|name| operation.name() != *name));
+        let after =
+            all.iter().skip_while(|operation| page.after.as_ref().is_some_and(|name| operation.name() != *name));
         let rest = after.skip(usize::from(page.after.is_some()));
         let fitting = rest.filter(|operation| page.done.is_none_or(|done| operation.snapshot().is_done() == done));
         let mut operations: Vec<_> = fitting.take(page.size + 1).collect();

@@ -155,9 +155,7 @@ fn response(kind: OperationKind, outcome: &Outcome, moved: &Progress) -> Any {
     let (root, size_bytes) = (outcome.root.to_vec(), outcome.len_bytes);
     let disk = Some(disk(&outcome.disk));
     match kind {
-        OperationKind::Verify => {
-            any("bms.agent.v1.VerifyDiskResult", &v1::VerifyDiskResult { disk, root, size_bytes })
-        }
+        OperationKind::Verify => any("bms.agent.v1.VerifyDiskResult", &v1::VerifyDiskResult { disk, root, size_bytes }),
         OperationKind::Install => {
             let (progress, warnings) = (Some(progress(moved)), outcome.warnings.clone());
             any("bms.agent.v1.InstallResult", &v1::InstallResult { disk, root, size_bytes, progress, warnings })

@@ -34,7 +34,8 @@ impl OperationService for WatchHandler {
             let mut seen = after_sequence;
             // A watcher that went away is noticed at the next state, or at the end of the operation.
             loop {
-                let Ok(snapshot) = states.wait_for(|state| state.sequence > seen || state.is_done()).await.map(|s| s.clone())
+                let Ok(snapshot) =
+                    states.wait_for(|state| state.sequence > seen || state.is_done()).await.map(|s| s.clone())
                 else {
                     return;
                 };

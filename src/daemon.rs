@@ -1,0 +1,137 @@
+//! The composition root: builds the agent from its configuration, serves, and stops in order.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+use crate::agent::{Agent, SharedClock};
+use crate::clock::SystemClock;
+use crate::config::Config;
+use crate::disk::discovery::Discovery;
+use crate::disk::roots::Roots;
+use crate::operation::registry::Registry;
+use crate::provision::install::Resources;
+use crate::provision::record::{RecordError, Records};
+use crate::provision::token::PlanTokens;
+use crate::rpc::server::{self, ServeError};
+
+/// Workers where the configuration names none: enough to keep several requests at a disk, few enough for a small memory
+/// budget.
+const DEFAULT_WORKERS: usize = 4;
+/// How long calls may still be answered after all operations have ended.
+const GOODBYE: Duration = Duration::from_secs(5);
+
+/// The daemon cannot run.
+#[derive(Debug, thiserror::Error)]
+pub enum DaemonError {
+    /// The state directory cannot be used.
+    #[error("cannot use the state directory {}", .path.display())]
+    StateDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// Records cannot be kept.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// The server cannot be had.
+    #[error(transparent)]
+    Serve(#[from] ServeError),
+    /// Signals or threads cannot be had.
+    #[error("cannot set up the process")]
+    Process(#[from] std::io::Error),
+}
+
+/// Runs the daemon until SIGTERM or SIGINT.
+///
+/// # Errors
+/// If it cannot start, or its listener fails.
+///
+/// # Blocking
+/// For as long as the daemon lives.
+pub fn run(config: &Config) -> Result<(), DaemonError> {
+    // One thread moves all messages: more of them only pass the bytes around (docs/performance.md). Disk work and
+    // hashing have threads of their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(serve(config))
+}
+
+async fn serve(config: &Config) -> Result<(), DaemonError> {
+    let agent = Arc::new(build(config)?);
+    let listener = server::listen(&config.socket).await?;
+    let stop = CancellationToken::new();
+    let server = tokio::spawn(server::serve(agent.clone(), listener, stop.clone()));
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    notify(NotifyState::Ready);
+    tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "ready");
+    let mut server = server;
+    tokio::select! {
+        ended = &mut server => return joined(ended),
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    notify(NotifyState::Stopping);
+    drain(&agent.registry, Duration::from_secs(config.drain_seconds)).await;
+    stop.cancel();
+    // Watchers and pushes have seen the end of their operations by now; a connection that is merely open is not waited for.
+    let ended = tokio::time::timeout(GOODBYE, server).await;
+    if let Err(error) = std::fs::remove_file(&config.socket) {
+        tracing::warn!(%error, "cannot remove the socket");
+    }
+    ended.map_or(Ok(()), joined)
+}
+
+fn joined(ended: Result<Result<(), ServeError>, tokio::task::JoinError>) -> Result<(), DaemonError> {
+    match ended {
+        Ok(result) => Ok(result?),
+        Err(error) => Err(std::io::Error::other(error).into()),
+    }
+}
+
+fn build(config: &Config) -> Result<Agent, DaemonError> {
+    let fail = |source| DaemonError::StateDir { path: config.state_dir.clone(), source };
+    std::fs::create_dir_all(&config.state_dir).map_err(fail)?;
+    let state_dir = config.state_dir.canonicalize().map_err(fail)?;
+    let clock = SharedClock(Arc::new(SystemClock));
+    let workers = config.write_workers.unwrap_or(DEFAULT_WORKERS);
+    Ok(Agent {
+        discovery: Discovery {
+            roots: Roots::default(),
+            allow_loop_devices: config.allow_loop_devices,
+            protected_paths: vec![state_dir.clone()],
+        },
+        registry: Arc::new(Registry::new(clock.0.clone())),
+        records: Records::open(&state_dir)?,
+        tokens: PlanTokens::default(),
+        resources: Resources {
+            memory_bytes: config.memory_budget,
+            workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
+        },
+        clock,
+    })
+}
+
+/// Lets running operations end; cancels what takes too long. A cancelled install leaves a marker, and no boot region.
+async fn drain(registry: &Registry, limit: Duration) {
+    registry.stop();
+    tracing::info!(limit_seconds = limit.as_secs(), "stopping; waiting for operations to end");
+    if tokio::time::timeout(limit, registry.idle()).await.is_err() {
+        tracing::warn!("operations take too long; cancelling them");
+        registry.cancel_all();
+        registry.idle().await;
+    }
+}
+
+/// Tells systemd; outside of it there is nobody to tell.
+fn notify(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        tracing::warn!(%error, "cannot tell systemd");
+    }
+}
