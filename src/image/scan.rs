@@ -1,8 +1,8 @@
 //! Turning a source into hashed groups, on several threads, reading it once.
 //!
-//! Workers are alike: each takes its turn at the feed for the next run, then hashes it and hands it on by itself, so that
-//! the bytes stay with one core. Where any part of the source can be read, the turn only decides what to read; where it
-//! is one compressed stream, the turn is the decoding. What becomes of the pieces is not known here.
+//! Workers are alike: each takes its turn at the feed for the next run, then hashes it and hands it on by itself, so
+//! that the bytes stay with one core. Where any part of the source can be read, the turn only decides what to read;
+//! where it is one compressed stream, the turn is the decoding. What becomes of the pieces is not known here.
 
 mod feed;
 #[cfg(test)]
@@ -44,17 +44,17 @@ pub enum Piece {
     },
 }
 
-/// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in any
-/// order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that had
-/// to be read come as at most a run, unless they were decompressed.
+/// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in
+/// any order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that
+/// had to be read come as at most a run, unless they were decompressed.
 ///
 /// At most `workers` and two runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
 /// piece while it holds that many. When `sink` breaks, the scan ends well, after the pieces that other threads have at
 /// hand.
 ///
 /// # Errors
-/// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth nothing:
-/// only a scan that ends well has seen the whole source and its checksums.
+/// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth
+/// nothing: only a scan that ends well has seen the whole source and its checksums.
 pub fn scan(
     source: &Source,
     layout: Layout,
@@ -64,7 +64,7 @@ pub fn scan(
     check_layout(source, layout)?;
     let pool = BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout));
     let feed = Feed::new(source.content(), layout)?;
-    let worker = Worker {
+    let job = Job {
         layout,
         feed,
         pool,
@@ -76,11 +76,11 @@ pub fn scan(
         for _ in 1..workers.get() {
             match thread::Builder::new()
                 .name("scan".into())
-                .spawn_scoped(scope, || worker.run())
+                .spawn_scoped(scope, || job.run())
             {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    worker.pool.close();
+                    job.pool.close();
                     outcome = Err(SourceError::Thread {
                         path: source.path().to_owned(),
                         source: error,
@@ -90,7 +90,7 @@ pub fn scan(
             }
         }
         // This thread is a worker as well.
-        outcome = outcome.and_then(|()| worker.run());
+        outcome = outcome.and_then(|()| job.run());
         threads.into_iter().fold(outcome, |outcome, thread| {
             let result = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
             outcome.and(result)
@@ -99,14 +99,14 @@ pub fn scan(
 }
 
 /// What all workers share.
-struct Worker<'a> {
+struct Job<'a> {
     layout: Layout,
     feed: Feed<'a>,
     pool: BufferPool,
     sink: &'a (dyn Fn(Piece) -> ControlFlow<()> + Sync),
 }
 
-impl Worker<'_> {
+impl Job<'_> {
     /// Works until nothing is left, or another worker stopped; stops the others if it fails or the sink breaks.
     fn run(&self) -> Result<(), SourceError> {
         while let Some(buffer) = self.pool.take() {
