@@ -1,8 +1,8 @@
 //! Turning a source into hashed groups, on several threads, reading it once.
 //!
-//! Workers are alike: each takes its turn at the feed for the next run, then hashes it and hands it on by itself, so that
-//! the bytes stay with one core. Where any part of the source can be read, the turn only decides what to read; where it
-//! is one compressed stream, the turn is the decoding. What becomes of the pieces is not known here.
+//! Workers are alike: each takes its turn at the feed for the next run, then hashes it and hands it on by itself, so
+//! that the bytes stay with one core. Where any part of the source can be read, the turn only decides what to read;
+//! where it is one compressed stream, the turn is the decoding. What becomes of the pieces is not known here.
 
 mod feed;
 #[cfg(test)]
@@ -44,17 +44,17 @@ pub enum Piece {
     },
 }
 
-/// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in any
-/// order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that had
-/// to be read come as at most a run, unless they were decompressed.
+/// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in
+/// any order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that
+/// had to be read come as at most a run, unless they were decompressed.
 ///
 /// At most `workers` and two runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
 /// piece while it holds that many. When `sink` breaks, the scan ends well, after the pieces that other threads have at
 /// hand.
 ///
 /// # Errors
-/// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth nothing:
-/// only a scan that ends well has seen the whole source and its checksums.
+/// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth
+/// nothing: only a scan that ends well has seen the whole source and its checksums.
 pub fn scan(
     source: &Source,
     layout: Layout,
@@ -64,22 +64,33 @@ pub fn scan(
     check_layout(source, layout)?;
     let pool = BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout));
     let feed = Feed::new(source.content(), layout)?;
-    let worker = Worker { layout, feed, pool, sink };
+    let job = Job {
+        layout,
+        feed,
+        pool,
+        sink,
+    };
     thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut outcome = Ok(());
         for _ in 1..workers.get() {
-            match thread::Builder::new().name("scan".into()).spawn_scoped(scope, || worker.run()) {
+            match thread::Builder::new()
+                .name("scan".into())
+                .spawn_scoped(scope, || job.run())
+            {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
-                    worker.pool.close();
-                    outcome = Err(SourceError::Thread { path: source.path().to_owned(), source: error });
+                    job.pool.close();
+                    outcome = Err(SourceError::Thread {
+                        path: source.path().to_owned(),
+                        source: error,
+                    });
                     break;
                 }
             }
         }
         // This thread is a worker as well.
-        outcome = outcome.and_then(|()| worker.run());
+        outcome = outcome.and_then(|()| job.run());
         threads.into_iter().fold(outcome, |outcome, thread| {
             let result = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
             outcome.and(result)
@@ -88,14 +99,14 @@ pub fn scan(
 }
 
 /// What all workers share.
-struct Worker<'a> {
+struct Job<'a> {
     layout: Layout,
     feed: Feed<'a>,
     pool: BufferPool,
     sink: &'a (dyn Fn(Piece) -> ControlFlow<()> + Sync),
 }
 
-impl Worker<'_> {
+impl Job<'_> {
     /// Works until nothing is left, or another worker stopped; stops the others if it fails or the sink breaks.
     fn run(&self) -> Result<(), SourceError> {
         while let Some(buffer) = self.pool.take() {
@@ -117,9 +128,9 @@ impl Worker<'_> {
         let Some(turn) = self.feed.next(buffer.as_mut(), &|| self.pool.is_closed())? else {
             return Ok(None);
         };
-        let flow = turn
-            .hole
-            .map_or(ControlFlow::Continue(()), |Span { first, count }| (self.sink)(Piece::Hole { first, count }));
+        let flow = turn.hole.map_or(ControlFlow::Continue(()), |Span { first, count }| {
+            (self.sink)(Piece::Hole { first, count })
+        });
         match (flow, turn.data) {
             (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer))),
             (flow, _) => Ok(Some(flow)),
@@ -137,10 +148,17 @@ impl Worker<'_> {
             let bytes = at * group_len..((at + count) * group_len).min(content.len());
             at += count;
             (self.sink)(if stretch[0] {
-                Piece::Hole { first, count: count as u64 }
+                Piece::Hole {
+                    first,
+                    count: count as u64,
+                }
             } else {
                 let content = content.slice(bytes);
-                Piece::Data { first, chaining_values: self.hash(first, &content), content }
+                Piece::Data {
+                    first,
+                    chaining_values: self.hash(first, &content),
+                    content,
+                }
             })?;
         }
         ControlFlow::Continue(())
@@ -148,7 +166,9 @@ impl Worker<'_> {
 
     fn hash(&self, first: u64, content: &[u8]) -> Vec<ChainingValue> {
         let groups = (first..).zip(content.chunks(self.layout.group_size().as_usize()));
-        groups.map(|(group, data)| self.layout.chaining_value(group, data)).collect()
+        groups
+            .map(|(group, data)| self.layout.chaining_value(group, data))
+            .collect()
     }
 }
 
@@ -164,9 +184,11 @@ impl<'a> GroupReader<'a> {
     /// A reader that lends out at most `buffers` runs at once; none if the source is a stream, which reads only once.
     pub fn new(source: &'a Source, layout: Layout, buffers: NonZeroUsize) -> Option<Self> {
         match source.content() {
-            Content::Random(random) => {
-                Some(Self { random: &**random, layout, pool: BufferPool::new(buffers, run_len(layout)) })
-            }
+            Content::Random(random) => Some(Self {
+                random: &**random,
+                layout,
+                pool: BufferPool::new(buffers, run_len(layout)),
+            }),
             Content::Stream(_) => None,
         }
     }
@@ -176,13 +198,17 @@ impl<'a> GroupReader<'a> {
     /// # Errors
     /// If the source does not read.
     pub fn read(&self, first: u64, count: u64) -> Result<Bytes, SourceError> {
-        let run = Span { first, count: count.min(self.layout.groups_per_run()) };
+        let run = Span {
+            first,
+            count: count.min(self.layout.groups_per_run()),
+        };
         // The pool of a reader is never closed.
         let Some(mut buffer) = self.pool.take() else {
             return Ok(Bytes::new());
         };
         let range = self.layout.byte_range(run.first, run.count);
-        self.random.read_at(&mut buffer.as_mut()[..run.len(self.layout)], range.start)?;
+        self.random
+            .read_at(&mut buffer.as_mut()[..run.len(self.layout)], range.start)?;
         Ok(run_bytes(self.layout, run, buffer))
     }
 }
@@ -194,7 +220,11 @@ fn run_bytes(layout: Layout, run: Span, buffer: Buffer) -> Bytes {
 
 /// Length of a buffer that holds any run of the layout.
 fn run_len(layout: Layout) -> usize {
-    Span { first: 0, count: layout.groups_per_run() }.len(layout)
+    Span {
+        first: 0,
+        count: layout.groups_per_run(),
+    }
+    .len(layout)
 }
 
 fn check_layout(source: &Source, layout: Layout) -> Result<(), SourceError> {
@@ -202,5 +232,9 @@ fn check_layout(source: &Source, layout: Layout) -> Result<(), SourceError> {
     if declared == actual {
         return Ok(());
     }
-    Err(SourceError::LengthMismatch { path: source.path().to_owned(), declared, actual })
+    Err(SourceError::LengthMismatch {
+        path: source.path().to_owned(),
+        declared,
+        actual,
+    })
 }

@@ -127,8 +127,8 @@ pub(super) struct Decoder {
 }
 
 impl Decoder {
-    /// Decodes until there is a run with data. Runs of zeroes are joined to one hole: looking for the first byte that is
-    /// not zero costs nothing where there is one.
+    /// Decodes until there is a run with data. Runs of zeroes are joined to one hole: looking for the first byte that
+    /// is not zero costs nothing where there is one.
     fn next(&mut self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
         let first = self.next;
         while let Some(run) = self.decode(buffer)? {

@@ -39,7 +39,7 @@ pub enum SourceError {
         declared: Format,
     },
     /// The file is in a format that is known, but not read.
-    #[error("{} is {found}; convert it with `qemu-img convert -O raw` or decompress it, or declare it raw if it is", path.display())]
+    #[error("{} is {found}: convert it to raw with `qemu-img` or decompress it, or declare it raw", path.display())]
     FormatUnsupported {
         /// The file.
         path: PathBuf,
@@ -87,7 +87,10 @@ pub enum SourceError {
         source: io::Error,
     },
     /// A zstd frame needs a larger window than is given.
-    #[error("{} needs a zstd window of {window_bytes} bytes, and {max_bytes} are the most: compress it without `--long` and `--ultra`", path.display())]
+    #[error(
+        "{} needs a zstd window of {window_bytes} bytes, over {max_bytes}: compress it without `--long` or `--ultra`",
+        path.display()
+    )]
     ZstdWindow {
         /// The file.
         path: PathBuf,
@@ -105,7 +108,7 @@ pub enum SourceError {
         id: u32,
     },
     /// An xz stream needs more memory than is given.
-    #[error("{} needs more than {max_bytes} bytes of memory to decompress: use a smaller xz dictionary", path.display())]
+    #[error("{} needs over {max_bytes} bytes of memory to decompress: use a smaller xz dictionary", path.display())]
     XzMemory {
         /// The file.
         path: PathBuf,

@@ -85,8 +85,8 @@ pub(super) trait RandomAccess: fmt::Debug + Send + Sync {
 /// file is **decompressed once to count**, which costs as much time as reading it.
 ///
 /// # Errors
-/// If the file does not open, is not what was declared, is in a format that is not read, or is refused or damaged as far
-/// as that shows by now: see [`SourceError`].
+/// If the file does not open, is not what was declared, is in a format that is not read, or is refused or damaged as
+/// far as that shows by now: see [`SourceError`].
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Source, SourceError> {
     let file = open_file(path)?;
     let format = decide_format(&file, path, options.format)?;

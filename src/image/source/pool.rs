@@ -1,7 +1,7 @@
 //! A bounded pool of equal buffers, which blocks when all are in use.
 //!
-//! A buffer goes out as `Bytes` and comes back when the last part of it is dropped. Reuse is for speed as much as for the
-//! bound: fresh pages for each 4 MiB cost the kernel more to map and to zero than BLAKE3 costs to hash them.
+//! A buffer goes out as `Bytes` and comes back when the last part of it is dropped. Reuse is for speed as much as for
+//! the bound: fresh pages for each 4 MiB cost the kernel more to map and to zero than BLAKE3 costs to hash them.
 
 use std::fmt;
 use std::num::NonZeroUsize;

@@ -1,5 +1,5 @@
-//! The header of a qcow2 image, checked before any other code sees the image: what would reach for another file, or make
-//! a reader allocate by a number from the file, is refused here.
+//! The header of a qcow2 image, checked before any other code sees the image: what would reach for another file, or
+//! make a reader allocate by a number from the file, is refused here.
 
 use std::fs::File;
 use std::io;

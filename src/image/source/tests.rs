@@ -374,10 +374,11 @@ fn an_xz_dictionary_beyond_the_limit_is_refused() {
 /// The refusal of a qcow2 image made by `qemu-img` with some arguments.
 fn qcow2_refusal(arguments: &str) -> Qcow2Refusal {
     let fixture = Fixture::of_len(MIB);
-    match auto(&fixture.make("qcow2", &format!("qemu-img {arguments}"))) {
-        SourceError::Qcow2 { reason, .. } => reason,
-        error => panic!("{error:?}"),
-    }
+    let error = auto(&fixture.make("qcow2", &format!("qemu-img {arguments}")));
+    let SourceError::Qcow2 { reason, .. } = error else {
+        panic!("{error:?}")
+    };
+    reason
 }
 
 #[test]
