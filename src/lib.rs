@@ -2,7 +2,9 @@
 //!
 //! The library behind the daemon `bms-agent` and the command line `bmsctl`. `ARCHITECTURE.md` is the map.
 
+pub mod byte_size;
 pub mod disk;
 pub mod image;
 pub mod reason;
 pub mod rpc;
+pub mod text;
