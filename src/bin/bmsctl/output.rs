@@ -104,8 +104,13 @@ fn print(text: &str) -> Result<(), CtlError> {
 /// The error, its causes, and what the agent said beside it.
 fn explain(error: &CtlError) -> String {
     let mut text = format!("error: {error}");
-    for cause in iter::successors(error.source(), |cause| (*cause).source()) {
-        push_line(&mut text, "caused by", &cause.to_string());
+    let mut said = String::new();
+    for cause in iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string) {
+        // Transports wrap an error in others that say the same.
+        if cause != said {
+            push_line(&mut text, "caused by", &cause);
+        }
+        said = cause;
     }
     if let Some(operation) = error.operation_name() {
         push_line(&mut text, "operation", operation);

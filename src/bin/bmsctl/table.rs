@@ -62,9 +62,10 @@ fn plain() -> Table {
     table
 }
 
-/// The lines without the padding at their ends.
+/// The lines without the padding around them.
 fn trimmed(table: &Table) -> String {
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    let unpadded = |line: String| line.strip_prefix(' ').unwrap_or(&line).trim_end().to_owned();
+    let lines: Vec<String> = table.lines().map(unpadded).collect();
     lines.join("\n")
 }
 
@@ -81,7 +82,7 @@ mod tests {
                 ["nvme0n1".to_owned(), "2 B".to_owned()],
             ],
         );
-        assert_eq!(text, " NAME     SIZE\n sda      1 GiB\n nvme0n1  2 B");
+        assert_eq!(text, "NAME     SIZE\nsda      1 GiB\nnvme0n1  2 B");
     }
 
     #[test]
@@ -91,6 +92,6 @@ mod tests {
             .maybe("wwn", None)
             .field("name", "sda")
             .into_text();
-        assert_eq!(text, " serial  -\n name    sda");
+        assert_eq!(text, "serial  -\nname    sda");
     }
 }

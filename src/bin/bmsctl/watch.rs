@@ -1,10 +1,10 @@
 //! Following an operation until it is done.
 
-use bms_agent::rpc::proto::longrunning::{CancelOperationRequest, Operation};
+use bms_agent::rpc::proto::longrunning::{CancelOperationRequest, Operation, operation};
 use bms_agent::rpc::proto::v1::WatchOperationRequest;
 
 use crate::connect::Agent;
-use crate::error::CtlError;
+use crate::error::{CtlError, Failure};
 use crate::interrupt::Interrupts;
 use crate::output::Output;
 use crate::progress::Progress;
@@ -50,7 +50,7 @@ pub(crate) async fn wait(agent: &Agent, name: &str, output: &Output) -> Result<O
                 }
                 cancelling = true;
                 output.note("cancelling (interrupt again to stop waiting)");
-                agent.operations().cancel_operation(CancelOperationRequest { name: name.to_owned() }).await?;
+                cancel(agent, name, output).await;
             }
         }
     };
@@ -60,14 +60,18 @@ pub(crate) async fn wait(agent: &Agent, name: &str, output: &Output) -> Result<O
     ended
 }
 
+/// Asks the agent to cancel. Who calls goes on waiting: the agent says how the operation ended, whatever it says to this.
+pub(crate) async fn cancel(agent: &Agent, name: &str, output: &Output) {
+    let request = CancelOperationRequest { name: name.to_owned() };
+    if let Err(status) = agent.operations().cancel_operation(request).await {
+        output.note(&format!("the agent did not take the cancel: {}", status.message()));
+    }
+}
+
 /// The view of an operation that is done, or its error.
 pub(crate) fn outcome(operation: Operation) -> Result<OperationView, CtlError> {
-    use bms_agent::rpc::proto::longrunning::operation::Result as Ended;
-    if let Some(Ended::Error(status)) = &operation.result {
-        return Err(CtlError::operation(
-            &operation.name,
-            crate::error::Failure::of_operation(status),
-        ));
+    if let Some(operation::Result::Error(status)) = &operation.result {
+        return Err(CtlError::operation(&operation.name, Failure::of_operation(status)));
     }
     let view = OperationView::new(operation)?;
     if view.result.is_none() {

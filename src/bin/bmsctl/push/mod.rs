@@ -14,7 +14,7 @@ use std::pin::pin;
 use bms_agent::image::group::Layout;
 use bms_agent::image::scan::Piece;
 use bms_agent::image::source::Source;
-use bms_agent::rpc::proto::longrunning::{CancelOperationRequest, Operation};
+use bms_agent::rpc::proto::longrunning::Operation;
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{GroupWant, PushBegin, PushImageRequest, PushImageResponse};
@@ -30,6 +30,7 @@ use crate::error::CtlError;
 use crate::interrupt::Interrupts;
 use crate::output::Output;
 use crate::progress::Progress;
+use crate::watch::cancel;
 
 pub(crate) use self::feed::workers;
 pub(crate) use self::outbox::Compression;
@@ -208,7 +209,7 @@ impl Driver {
         self.progress = Progress::start(&self.agent, &operation, &self.output);
         self.operation = Some(operation.clone());
         if self.cancelling {
-            self.cancel(operation).await;
+            cancel(&self.agent, &operation, &self.output).await;
         }
     }
 
@@ -243,7 +244,8 @@ impl Driver {
         self.requests = None;
     }
 
-    /// The first interrupt cancels; the second one gives up waiting for the end.
+    /// The first interrupt cancels; the second one gives up waiting for the end. Until that end the push goes on: a stream
+    /// that just stopped could not be told from one that broke.
     async fn interrupted(&mut self) -> Result<(), CtlError> {
         match (&self.operation, self.cancelling) {
             (None, true) => Err(CtlError::Interrupted),
@@ -255,23 +257,10 @@ impl Driver {
                 self.output.note(CANCELLING);
                 self.cancelling = true;
                 if let Some(operation) = operation {
-                    self.cancel(operation).await;
+                    cancel(&self.agent, &operation, &self.output).await;
                 }
                 Ok(())
             }
-        }
-    }
-
-    /// Asks the agent to cancel. The stream stays open until the agent has said how the operation ended.
-    async fn cancel(&mut self, name: String) {
-        if let Err(status) = self
-            .agent
-            .operations()
-            .cancel_operation(CancelOperationRequest { name })
-            .await
-        {
-            self.output
-                .note(&format!("the agent did not take the cancel: {}", status.message()));
         }
     }
 
