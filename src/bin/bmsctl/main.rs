@@ -1,1 +1,63 @@
-fn main() {}
+//! `bmsctl`: the command line of bms-agent. One file per noun; `push` is the client of the bulk stream.
+
+mod cli;
+mod confirm;
+mod connect;
+mod disk;
+mod error;
+mod exit;
+mod format;
+mod host;
+mod image;
+mod install;
+mod interrupt;
+mod operation;
+mod output;
+mod progress;
+mod push;
+mod table;
+mod verify;
+mod view;
+mod watch;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::{Cli, Command};
+use crate::connect::Agent;
+use crate::error::CtlError;
+use crate::exit::Exit;
+use crate::output::Output;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output::new(cli.output);
+    run(&cli, &output).unwrap_or_else(|error| output.error(&error)).into()
+}
+
+fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
+    if let Command::Image(command) = &cli.command {
+        return image::run(command, output);
+    }
+    // One thread moves all messages; content is read, hashed and compressed on threads beside it: one for the scan, one
+    // for a prompt, and the rest to compress.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(push::workers().get() + 2)
+        .build()
+        .map_err(|source| CtlError::Runtime { source })?;
+    runtime.block_on(call(cli, output))
+}
+
+async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
+    let agent = Agent::connect(&cli.socket).await?;
+    match &cli.command {
+        Command::Host(command) => host::run(command, &agent, output).await,
+        Command::Disk(command) => disk::run(command, &agent, output).await,
+        Command::Image(command) => image::run(command, output),
+        Command::Install(args) => install::run(args, &agent, output).await,
+        Command::Verify(args) => verify::run(args, &agent, output).await,
+        Command::Operation(command) => operation::run(command, &agent, output).await,
+    }
+}

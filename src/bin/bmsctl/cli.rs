@@ -1,0 +1,268 @@
+//! The command line as it is typed: one tree of clap types, which is also the help text.
+
+use std::path::PathBuf;
+
+use bms_agent::disk::selector::Selector;
+use bms_agent::image::group::GroupSize;
+use bms_agent::image::source::Format;
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
+use uuid::Uuid;
+
+use crate::exit::Exit;
+use crate::format::{parse_bytes, parse_root};
+
+/// Writes disk images to this server's disks, and proves that they are there.
+#[derive(Debug, Parser)]
+#[command(name = "bmsctl", version, after_help = Exit::help())]
+pub(crate) struct Cli {
+    /// Socket of the agent.
+    #[arg(
+        long,
+        global = true,
+        env = "BMSCTL_SOCKET",
+        default_value = "/run/bms-agent/agent.sock",
+        value_name = "PATH"
+    )]
+    pub(crate) socket: PathBuf,
+    /// How results are printed on standard output; all else goes to standard error.
+    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    pub(crate) output: OutputFormat,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// Tables for people.
+    #[default]
+    Table,
+    /// One JSON document; `operation watch`: one a line.
+    Json,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The server.
+    #[command(subcommand)]
+    Host(HostCommand),
+    /// The server's disks.
+    #[command(subcommand)]
+    Disk(DiskCommand),
+    /// Image files. Needs no agent.
+    #[command(subcommand)]
+    Image(ImageCommand),
+    /// Install an image onto a disk. DESTROYS what is on the disk.
+    Install(InstallArgs),
+    /// Read a disk and compare it with an image, a root, or the agent's record of its last install.
+    Verify(VerifyArgs),
+    /// Long-running operations of the agent.
+    #[command(subcommand)]
+    Operation(OperationCommand),
+}
+
+/// Of the server.
+#[derive(Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Show the hardware model and how the server was booted.
+    Show,
+}
+
+/// Of disks.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DiskCommand {
+    /// List the disks, what they are used for, and what would keep an install from them.
+    List,
+}
+
+/// Of image files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ImageCommand {
+    /// Print the BLAKE3 of the raw content: what `b3sum` prints of the raw file.
+    Hash(HashArgs),
+}
+
+/// How to read an image file.
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct SourceArgs {
+    /// Format of the file: raw, qcow2, gz, xz or zst [default: told by its content].
+    #[arg(long)]
+    pub(crate) format: Option<Format>,
+    /// Length of the raw content, where the file does not tell it: bytes, or with K, M, G, T.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
+    pub(crate) size: Option<u64>,
+    /// Size of the groups that are proven one by one: a power of two from 64K to 16M.
+    #[arg(long, value_name = "BYTES", value_parser = parse_group_size, default_value = "256K")]
+    pub(crate) group_size: GroupSize,
+}
+
+/// `image hash`
+#[derive(Debug, Args)]
+pub(crate) struct HashArgs {
+    /// The image file.
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+}
+
+/// `install`
+#[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
+pub(crate) struct InstallArgs {
+    /// The image file.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: PathBuf,
+    #[command(flatten)]
+    pub(crate) source: SourceArgs,
+    /// The disk, as `serial=...,size=...`: keys serial, wwn, by-path, name, model, transport, rotational, size, min-size,
+    /// block-size, diskseq, backing-file. Exactly one disk must be left.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) disk: Selector,
+    /// Show what would be done and lost, and stop.
+    #[arg(long)]
+    pub(crate) plan: bool,
+    /// Compare the disk with the image first, and move only what differs.
+    #[arg(long)]
+    pub(crate) in_place: bool,
+    /// Zero and verify everything on the disk beyond the image.
+    #[arg(long)]
+    pub(crate) wipe_rest: bool,
+    /// BLAKE3 that the image must have; another content never becomes bootable.
+    #[arg(long, value_name = "HEX", value_parser = parse_root)]
+    pub(crate) root: Option<blake3::Hash>,
+    /// Do not ask for confirmation.
+    #[arg(long)]
+    pub(crate) yes: bool,
+    /// Compress what is sent with zstd: for links slower than about 200 MB/s.
+    #[arg(long)]
+    pub(crate) compress: bool,
+    /// Id of this request: the same id and request are done once [default: a new one].
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request_id: Option<Uuid>,
+}
+
+/// `verify`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("against").args(["image", "root"]))]
+pub(crate) struct VerifyArgs {
+    /// The disk, as for `install`.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) disk: Selector,
+    /// Compare with this image file, which is hashed first.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) image: Option<PathBuf>,
+    /// Format of the image file: raw, qcow2, gz, xz or zst [default: told by its content].
+    #[arg(long, requires = "image")]
+    pub(crate) format: Option<Format>,
+    /// Compare with this BLAKE3 of the first bytes of the disk, as many as --size says.
+    #[arg(long, value_name = "HEX", value_parser = parse_root, requires = "size")]
+    pub(crate) root: Option<blake3::Hash>,
+    /// Bytes that the root covers, or length of the image's raw content where its file does not tell it.
+    #[arg(long, value_name = "BYTES", value_parser = parse_bytes, requires = "against")]
+    pub(crate) size: Option<u64>,
+    /// Id of this request [default: a new one].
+    #[arg(long, value_name = "UUID")]
+    pub(crate) request_id: Option<Uuid>,
+}
+
+/// Of operations. A name may be given with or without `operations/`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum OperationCommand {
+    /// List what the agent remembers, newest first.
+    List,
+    /// Show one.
+    Show(OperationArgs),
+    /// Follow one until it is done; the exit code is its end's.
+    Watch(OperationArgs),
+    /// Ask one to stop.
+    Cancel(OperationArgs),
+}
+
+/// Which operation.
+#[derive(Debug, Args)]
+pub(crate) struct OperationArgs {
+    /// Its name.
+    #[arg(value_parser = parse_operation)]
+    pub(crate) name: String,
+}
+
+fn parse_group_size(text: &str) -> Result<GroupSize, String> {
+    let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
+    GroupSize::new(bytes).map_err(|error| error.to_string())
+}
+
+/// The full resource name of what was typed.
+fn parse_operation(text: &str) -> Result<String, std::convert::Infallible> {
+    let id = text.strip_prefix("operations/").unwrap_or(text);
+    Ok(format!("operations/{id}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+    use clap::Parser as _;
+
+    use super::{Cli, Command, OperationCommand};
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_tree_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn verify_takes_an_image_or_a_root_with_its_size_or_neither() {
+        let root = blake3::hash(b"").to_hex();
+        for line in [
+            "bmsctl verify --disk serial=A".to_owned(),
+            "bmsctl verify --disk serial=A --image a.img --format raw".to_owned(),
+            format!("bmsctl verify --disk serial=A --root {root} --size 4G"),
+        ] {
+            parse(&line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        }
+        for line in [
+            format!("bmsctl verify --disk serial=A --root {root}"),
+            format!("bmsctl verify --disk serial=A --root {root} --size 1 --image a.img"),
+            "bmsctl verify --disk serial=A --format raw".to_owned(),
+            "bmsctl verify --disk serial=A --size 4G".to_owned(),
+            "bmsctl verify".to_owned(),
+        ] {
+            assert_eq!(parse(&line).expect_err(&line).exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn install_needs_an_image_and_a_disk_and_takes_groups_of_256_kib() {
+        let line = "bmsctl --output json install --image a.img --disk serial=A,size=1073741824 --in-place --yes";
+        let Command::Install(args) = parse(line).expect("valid").command else {
+            panic!("another command")
+        };
+        assert!(args.in_place && args.yes && !args.plan && !args.wipe_rest && !args.compress);
+        assert_eq!(args.source.group_size.bytes(), 256 << 10);
+        for line in [
+            "bmsctl install --image a.img",
+            "bmsctl install --disk serial=A",
+            "bmsctl install --image a.img --disk serial=A --group-size 100K",
+            "bmsctl install --image a.img --disk serial=A --root 12",
+            "bmsctl install --image a.img --disk serial=A --request-id 12",
+            "bmsctl install --image a.img --disk nonsense",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn operations_are_named_with_or_without_their_collection() {
+        for line in ["bmsctl operation show abc", "bmsctl operation show operations/abc"] {
+            let Command::Operation(OperationCommand::Show(args)) = parse(line).expect("valid").command else {
+                panic!("another command")
+            };
+            assert_eq!(args.name, "operations/abc");
+        }
+    }
+}

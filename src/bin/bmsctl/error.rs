@@ -1,0 +1,290 @@
+//! How a command fails: what is said, and which exit code it gives. The only place that reads gRPC status details.
+
+use std::collections::BTreeMap;
+use std::error::Error as _;
+use std::io;
+use std::path::PathBuf;
+
+use bms_agent::image::source::SourceError;
+use bms_agent::reason::Reason;
+use tonic::Code;
+use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
+
+use crate::exit::Exit;
+use crate::push::ledger::LedgerError;
+
+/// Why a command did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CtlError {
+    /// The image file cannot be used.
+    #[error("the image cannot be opened")]
+    OpenImage { source: SourceError },
+    /// The image file turned out to be damaged, or its file system did.
+    #[error("the image cannot be read to its end")]
+    ReadImage { source: SourceError },
+    /// A thread panicked.
+    #[error("a thread that read or compressed the image was lost")]
+    ReaderLost { source: tokio::task::JoinError },
+    /// Nothing was typed, or not the disk's name.
+    #[error("not confirmed: nothing was done")]
+    NotConfirmed,
+    /// There is nobody to ask.
+    #[error("there is no terminal to confirm on: give --yes if this disk shall be overwritten")]
+    NoTerminal,
+    /// No connection.
+    #[error("no agent answers on {}: {hint}", socket.display())]
+    Connect {
+        socket: PathBuf,
+        hint: &'static str,
+        source: tonic::transport::Error,
+    },
+    /// The connection broke during a call.
+    #[error("the connection to the agent broke; an operation that was begun may go on, see `bmsctl operation list`")]
+    ConnectionLost { source: Box<tonic::Status> },
+    /// The agent refused a call.
+    #[error("{}", .0.message)]
+    Refused(Box<Failure>),
+    /// An operation ended with an error.
+    #[error("{}", .failure.message)]
+    OperationFailed { operation: String, failure: Box<Failure> },
+    /// The agent and this program do not understand each other.
+    #[error("the agent's answer makes no sense: {what}")]
+    Answer { what: &'static str },
+    /// What was offered, answered and read does not add up.
+    #[error("the push cannot go on")]
+    Books { source: LedgerError },
+    /// Interrupted twice while the agent had not answered.
+    #[error("stopped waiting for the agent's answer; what it has begun ends with the connection")]
+    Interrupted,
+    /// Interrupted again while the cancellation was waited for.
+    #[error("stopped waiting for {operation}, which was asked to cancel")]
+    Abandoned { operation: String },
+    /// Standard output or input.
+    #[error("standard input or output cannot be used")]
+    Stdio { source: io::Error },
+    /// The runtime or its signal handlers.
+    #[error("the process cannot be set up")]
+    Runtime { source: io::Error },
+}
+
+impl CtlError {
+    /// The error of an operation; its state comes after anything was touched.
+    pub(crate) fn operation(name: &str, failure: Failure) -> Self {
+        Self::OperationFailed {
+            operation: name.to_owned(),
+            failure: Box::new(failure),
+        }
+    }
+
+    /// What the agent said, if it was the agent that failed.
+    pub(crate) fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Refused(failure) | Self::OperationFailed { failure, .. } => Some(failure),
+            Self::OpenImage { .. }
+            | Self::ReadImage { .. }
+            | Self::ReaderLost { .. }
+            | Self::NotConfirmed
+            | Self::NoTerminal
+            | Self::Connect { .. }
+            | Self::ConnectionLost { .. }
+            | Self::Answer { .. }
+            | Self::Books { .. }
+            | Self::Interrupted
+            | Self::Abandoned { .. }
+            | Self::Stdio { .. }
+            | Self::Runtime { .. } => None,
+        }
+    }
+
+    /// The operation that failed, if one was begun.
+    pub(crate) fn operation_name(&self) -> Option<&str> {
+        if let Self::OperationFailed { operation, .. } | Self::Abandoned { operation } = self {
+            return Some(operation);
+        }
+        None
+    }
+
+    /// The exit code.
+    pub(crate) fn exit(&self) -> Exit {
+        match self {
+            Self::OpenImage { .. } | Self::NotConfirmed | Self::NoTerminal => Exit::Refused,
+            Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
+            Self::Refused(failure) => failure.exit_of_call(),
+            Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
+            Self::Interrupted | Self::Abandoned { .. } => Exit::Cancelled,
+            // A reader that goes away has what it wanted.
+            Self::Stdio { source } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
+            Self::ReadImage { .. }
+            | Self::ReaderLost { .. }
+            | Self::Answer { .. }
+            | Self::Books { .. }
+            | Self::Stdio { .. }
+            | Self::Runtime { .. } => Exit::Failed,
+        }
+    }
+}
+
+impl From<tonic::Status> for CtlError {
+    /// A status with a source was made on this side of the connection.
+    fn from(status: tonic::Status) -> Self {
+        if status.source().is_some() {
+            return Self::ConnectionLost {
+                source: Box::new(status),
+            };
+        }
+        Self::Refused(Box::new(Failure::of_call(&status)))
+    }
+}
+
+/// An error as the agent reports it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Failure {
+    /// The gRPC code.
+    pub(crate) code: Code,
+    /// What happened, for people.
+    pub(crate) message: String,
+    /// The stable name of the reason; empty if the agent gave none.
+    pub(crate) reason: String,
+    /// The variables of the message, by their stable keys.
+    pub(crate) metadata: BTreeMap<String, String>,
+}
+
+impl Failure {
+    /// The error of a call.
+    pub(crate) fn of_call(status: &tonic::Status) -> Self {
+        Self::new(status.code(), status.message(), status.get_details_error_info())
+    }
+
+    /// The error of an operation.
+    pub(crate) fn of_operation(status: &tonic_types::Status) -> Self {
+        Self::new(
+            Code::from_i32(status.code),
+            &status.message,
+            status.get_details_error_info(),
+        )
+    }
+
+    fn new(code: Code, message: &str, info: Option<ErrorInfo>) -> Self {
+        let (reason, metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
+        Self {
+            code,
+            message: message.to_owned(),
+            reason,
+            metadata: metadata.into_iter().collect(),
+        }
+    }
+
+    /// What to do next, if the reason is one that this version knows.
+    pub(crate) fn hint(&self) -> Option<&'static str> {
+        Reason::ALL
+            .iter()
+            .find(|reason| reason.name() == self.reason)
+            .map(|reason| reason.hint())
+    }
+
+    fn exit_of_call(&self) -> Exit {
+        match self.code {
+            Code::InvalidArgument
+            | Code::NotFound
+            | Code::AlreadyExists
+            | Code::PermissionDenied
+            | Code::ResourceExhausted
+            | Code::FailedPrecondition
+            | Code::Aborted
+            | Code::OutOfRange
+            | Code::Unimplemented
+            | Code::Unauthenticated => Exit::Refused,
+            Code::Unavailable => Exit::Unreachable,
+            Code::DataLoss => Exit::Mismatch,
+            Code::Cancelled => Exit::Cancelled,
+            Code::Ok | Code::Unknown | Code::DeadlineExceeded | Code::Internal => Exit::Failed,
+        }
+    }
+
+    /// Whatever an operation ends with, it has touched the disk: nothing is a mere refusal any more.
+    pub(crate) fn exit_of_operation(&self) -> Exit {
+        match self.exit_of_call() {
+            exit @ (Exit::Mismatch | Exit::Cancelled) => exit,
+            Exit::Done | Exit::Failed | Exit::Refused | Exit::Unreachable => Exit::Failed,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::io;
+
+    use bms_agent::reason::Reason;
+    use prost::Message as _;
+    use tonic::Code;
+    use tonic_types::{ErrorDetails, StatusExt as _};
+
+    use super::{CtlError, Failure};
+    use crate::exit::Exit;
+
+    fn status(code: Code) -> tonic::Status {
+        let metadata = HashMap::from([("disk".to_owned(), "sda".to_owned())]);
+        let details = ErrorDetails::with_error_info(Reason::DiskMounted.name(), "bms-agent", metadata);
+        tonic::Status::with_error_details(code, "sda is mounted on /srv", details)
+    }
+
+    #[test]
+    fn a_call_error_keeps_reason_variables_and_hint() {
+        let error = CtlError::from(status(Code::FailedPrecondition));
+        let failure = error.failure().expect("from the agent");
+        assert_eq!(failure.reason, "DISK_MOUNTED");
+        assert_eq!(failure.metadata["disk"], "sda");
+        assert_eq!(failure.hint(), Some(Reason::DiskMounted.hint()));
+        assert_eq!(error.to_string(), "sda is mounted on /srv");
+    }
+
+    #[test]
+    fn an_operation_error_reads_like_the_call_error() {
+        let call = status(Code::DataLoss);
+        let operation = tonic_types::Status::decode(call.details()).expect("a google.rpc.Status");
+        assert_eq!(Failure::of_operation(&operation), Failure::of_call(&call));
+    }
+
+    #[test]
+    fn an_unknown_reason_has_no_hint() {
+        let failure = Failure::of_operation(&tonic_types::Status {
+            code: 13,
+            ..Default::default()
+        });
+        assert_eq!((failure.hint(), failure.code), (None, Code::Internal));
+    }
+
+    #[test]
+    fn exit_codes_tell_refusals_from_failures() {
+        let table = [
+            (Code::InvalidArgument, Exit::Refused, Exit::Failed),
+            (Code::NotFound, Exit::Refused, Exit::Failed),
+            (Code::FailedPrecondition, Exit::Refused, Exit::Failed),
+            (Code::Aborted, Exit::Refused, Exit::Failed),
+            (Code::PermissionDenied, Exit::Refused, Exit::Failed),
+            (Code::Internal, Exit::Failed, Exit::Failed),
+            (Code::Unavailable, Exit::Unreachable, Exit::Failed),
+            (Code::DataLoss, Exit::Mismatch, Exit::Mismatch),
+            (Code::Cancelled, Exit::Cancelled, Exit::Cancelled),
+        ];
+        for (code, call, operation) in table {
+            assert_eq!(CtlError::from(status(code)).exit(), call, "{code:?}");
+            let error = CtlError::operation("operations/1", Failure::of_call(&status(code)));
+            assert_eq!(error.exit(), operation, "{code:?}");
+        }
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let exit = |kind: io::ErrorKind| CtlError::Stdio { source: kind.into() }.exit();
+        assert_eq!(exit(io::ErrorKind::BrokenPipe), Exit::Done);
+        assert_eq!(exit(io::ErrorKind::StorageFull), Exit::Failed);
+    }
+
+    #[test]
+    fn a_status_made_by_the_transport_is_a_lost_connection() {
+        let broken = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::ConnectionReset)));
+        assert_eq!(CtlError::from(broken).exit(), Exit::Unreachable);
+    }
+}

@@ -1,0 +1,205 @@
+//! `bmsctl install`: plan, show what will be lost, ask, push.
+
+use bms_agent::image::group::Layout;
+use bms_agent::image::source::Source;
+use bms_agent::rpc::proto::v1::{ImageSpec, InstallOptions, PlanInstallRequest, PlanInstallResponse, PushBegin};
+use uuid::Uuid;
+
+use crate::cli::InstallArgs;
+use crate::confirm::confirm;
+use crate::connect::Agent;
+use crate::disk::wire_selector;
+use crate::error::CtlError;
+use crate::exit::Exit;
+use crate::format::bytes;
+use crate::image::open_image;
+use crate::operation::describe;
+use crate::output::Output;
+use crate::push::{Compression, Push, push};
+use crate::table::{Fields, or_dash, table};
+use crate::view::{DiskView, PlanView};
+use crate::watch::outcome;
+
+/// Installs an image.
+pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
+    let source = open_image(&args.image, args.source.format, args.source.size)?;
+    let layout = Layout::new(source.len_bytes(), args.source.group_size);
+    let request = plan_request(args, &source, layout);
+    let answer = agent.provisioning().plan_install(request.clone()).await?.into_inner();
+    let (plan, plan_token) = plan(answer)?;
+    if args.plan {
+        output.result(&plan, describe_plan)?;
+        return Ok(Exit::Done);
+    }
+    output.note(&describe_plan(&plan));
+    confirm(&plan.disk, args.yes, output).await?;
+
+    let begin = PushBegin {
+        request_id: args.request_id.unwrap_or_else(Uuid::new_v4).to_string(),
+        disk: request.disk,
+        image: request.image,
+        options: request.options,
+        plan_token,
+    };
+    let compression = if args.compress {
+        Compression::Zstd
+    } else {
+        Compression::None
+    };
+    let operation = push(
+        agent,
+        Push {
+            source,
+            layout,
+            compression,
+            begin,
+        },
+        output,
+    )
+    .await?;
+    output.result(&outcome(operation)?, describe)?;
+    Ok(Exit::Done)
+}
+
+fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInstallRequest {
+    PlanInstallRequest {
+        disk: Some(wire_selector(&args.disk)),
+        image: Some(ImageSpec {
+            size_bytes: layout.len_bytes(),
+            group_size_bytes: layout.group_size().bytes(),
+            root: args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default(),
+            logical_block_size_bytes: source.logical_block_size().unwrap_or_default(),
+        }),
+        options: Some(InstallOptions {
+            in_place: args.in_place,
+            wipe_rest: args.wipe_rest,
+        }),
+    }
+}
+
+fn plan(answer: PlanInstallResponse) -> Result<(PlanView, Vec<u8>), CtlError> {
+    let plan = answer.plan.ok_or(CtlError::Answer {
+        what: "an answer without a plan",
+    })?;
+    Ok((plan.into(), answer.token))
+}
+
+/// What will be done, and what will be lost.
+fn describe_plan(plan: &PlanView) -> String {
+    let disk = &plan.disk;
+    let how = if plan.in_place {
+        "in place: only what differs is moved"
+    } else {
+        "in full"
+    };
+    let mut fields = Fields::new()
+        .field("disk", &disk.name)
+        .some("serial", disk.serial.as_deref().or(disk.wwn.as_deref()))
+        .some("model", disk.model.as_deref())
+        .maybe("backing file", disk.backing_file.as_deref())
+        .field(
+            "size",
+            &format!("{} ({} bytes)", bytes(disk.size_bytes), disk.size_bytes),
+        )
+        .field(
+            "image",
+            &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes),
+        )
+        .field("installed", how);
+    if plan.wiped_bytes > 0 {
+        fields = fields.field("beyond it", &format!("{} will be zeroed", bytes(plan.wiped_bytes)));
+    }
+    if plan.kept_bytes > 0 {
+        let kept = format!(
+            "{} keep their old content; --wipe-rest zeroes it",
+            bytes(plan.kept_bytes)
+        );
+        fields = fields.field("beyond it", &kept);
+    }
+    if let Some(install) = &disk.interrupted_install {
+        let why = install.reason.as_deref().unwrap_or("killed");
+        fields = fields.field(
+            "interrupted",
+            &format!("{} ({why}) left it without a boot region", install.operation),
+        );
+    }
+    for refusal in &disk.refusals {
+        fields = fields.field("refused", &format!("{}: {}", refusal.reason, refusal.detail));
+    }
+    format!(
+        "The content of this disk will be LOST:\n\n{}\n\n{}",
+        fields.into_text(),
+        partitions(disk)
+    )
+}
+
+fn partitions(disk: &DiskView) -> String {
+    let Some(kind) = &disk.partition_table else {
+        return "It has no partition table.\n".to_owned();
+    };
+    if disk.partitions.is_empty() {
+        return format!("Its partition table ({kind}) is empty.\n");
+    }
+    let rows = disk.partitions.iter().map(|partition| {
+        let (number, offset) = (partition.number.to_string(), bytes(partition.offset_bytes));
+        let label = or_dash(partition.label.as_deref());
+        [
+            number,
+            offset,
+            bytes(partition.size_bytes),
+            label,
+            partition.r#type.clone(),
+        ]
+    });
+    format!("{}\n", table(["partition", "at", "size", "label", "type"], rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use bms_agent::rpc::proto::v1;
+
+    use super::{describe_plan, partitions};
+    use crate::view::{DiskView, PlanView, disk_tests};
+
+    #[test]
+    fn a_plan_names_the_disk_and_all_that_will_be_lost() {
+        let plan = v1::InstallPlan {
+            disk: Some(disk_tests::disk()),
+            image_bytes: 4 << 30,
+            kept_bytes: 1 << 30,
+            in_place: true,
+            ..v1::InstallPlan::default()
+        };
+        let text = describe_plan(&PlanView::from(plan));
+        for part in [
+            "LOST",
+            "nvme0n1",
+            "S4EV",
+            "Vendor 970",
+            "5.0 GiB (5368709120 bytes)",
+            "4.0 GiB (4294967296 bytes)",
+            "only what differs is moved",
+            "1.0 GiB keep their old content; --wipe-rest zeroes it",
+            "operations/3 (killed) left it without a boot region",
+            "DISK_MOUNTED: nvme0n1p1 on /srv",
+            "data",
+            "0FC63DAF-8483-4772-8E79-3D69D8477DE4",
+        ] {
+            assert!(text.contains(part), "{part} is missing in:\n{text}");
+        }
+    }
+
+    #[test]
+    fn an_empty_disk_says_so() {
+        let empty = DiskView::from(v1::Disk::default());
+        assert_eq!(partitions(&empty), "It has no partition table.\n");
+        let table = v1::Disk {
+            partition_table: "mbr".to_owned(),
+            ..v1::Disk::default()
+        };
+        assert_eq!(
+            partitions(&DiskView::from(table)),
+            "Its partition table (mbr) is empty.\n"
+        );
+    }
+}

@@ -1,0 +1,196 @@
+//! What people see while an operation runs: a bar on a terminal, a plain line every two seconds elsewhere, nothing
+//! where the result is for a program.
+
+use std::io::{self, IsTerminal as _};
+use std::time::{Duration, Instant};
+
+use bms_agent::rpc::proto::longrunning::Operation;
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use tokio_util::task::AbortOnDropHandle;
+
+use crate::cli::OutputFormat;
+use crate::connect::Agent;
+use crate::format::{bytes, duration, rate};
+use crate::output::Output;
+use crate::view::OperationView;
+use crate::watch::follow;
+
+const LINE_INTERVAL: Duration = Duration::from_secs(2);
+const TEMPLATE: &str = "{prefix:<9} {bar:20} {percent:>3}%  {wide_msg}";
+
+/// The progress of one operation, watched beside whatever else is done with it. Dropping it stops the watch.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    task: AbortOnDropHandle<()>,
+}
+
+impl Progress {
+    /// Begins to show it, if it is to be shown at all.
+    pub(crate) fn start(agent: &Agent, name: &str, output: &Output) -> Option<Self> {
+        let mut reporter = Reporter::new(output)?;
+        let (agent, name) = (agent.clone(), name.to_owned());
+        let watch = async move {
+            let watched = follow(&agent, &name, |state| {
+                reporter.report(state);
+                Ok(())
+            });
+            // It is only for the eyes: who waits for the operation also learns of what went wrong.
+            watched.await.ok();
+        };
+        Some(Self {
+            task: AbortOnDropHandle::new(tokio::spawn(watch)),
+        })
+    }
+
+    /// Takes it off the terminal.
+    pub(crate) async fn stop(self) {
+        self.task.abort();
+        self.task.await.ok();
+    }
+}
+
+/// How progress is shown.
+#[derive(Debug)]
+pub(crate) enum Reporter {
+    /// A bar that is redrawn.
+    Bar(ProgressBar),
+    /// Lines.
+    Lines(Output, LinePace),
+}
+
+impl Reporter {
+    /// The fitting one; none where the result is for a program.
+    pub(crate) fn new(output: &Output) -> Option<Self> {
+        if output.format() == OutputFormat::Json {
+            return None;
+        }
+        if !io::stderr().is_terminal() {
+            return Some(Self::Lines(output.clone(), LinePace::default()));
+        }
+        let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_malformed| ProgressStyle::default_bar());
+        let bar = ProgressBar::new(0)
+            .with_style(style)
+            .with_finish(ProgressFinish::AndClear);
+        Some(Self::Bar(output.bars().add(bar)))
+    }
+
+    /// Shows a state. One that cannot be read is not shown.
+    pub(crate) fn report(&mut self, operation: &Operation) {
+        let Ok(view) = OperationView::new(operation.clone()) else {
+            return;
+        };
+        let stage = stage(&view);
+        match self {
+            Self::Bar(bar) => {
+                bar.set_length(view.progress.total_bytes);
+                bar.set_position(done_bytes(&view));
+                bar.set_prefix(stage);
+                bar.set_message(details(&view));
+            }
+            Self::Lines(output, pace) => {
+                if pace.is_due(&stage, Instant::now()) {
+                    let (done, total) = (bytes(done_bytes(&view)), bytes(view.progress.total_bytes));
+                    output.note(&format!("{stage}: {done} of {total}, {}", details(&view)));
+                }
+            }
+        }
+    }
+}
+
+/// When the next line is due.
+#[derive(Debug, Default)]
+pub(crate) struct LinePace {
+    last: Option<(String, Instant)>,
+}
+
+impl LinePace {
+    /// Whether a line on `stage` is due: the stage is new, or the last line is old enough.
+    fn is_due(&mut self, stage: &str, now: Instant) -> bool {
+        let recent = self
+            .last
+            .as_ref()
+            .is_some_and(|(last, at)| last == stage && now.saturating_duration_since(*at) < LINE_INTERVAL);
+        if !recent {
+            self.last = Some((stage.to_owned(), now));
+        }
+        !recent
+    }
+}
+
+fn stage(view: &OperationView) -> String {
+    view.stage.as_deref().unwrap_or("waiting").replace('_', " ")
+}
+
+/// Bytes that the present stage is through with.
+fn done_bytes(view: &OperationView) -> u64 {
+    let progress = &view.progress;
+    match view.stage.as_deref() {
+        None | Some("prepare") => 0,
+        Some("write") => progress.present_bytes + progress.hole_bytes + progress.written_bytes,
+        _ => progress.verified_bytes,
+    }
+}
+
+/// Rate, time left, and bytes by kind.
+fn details(view: &OperationView) -> String {
+    let mut parts = vec![rate(view.rate_bytes_per_second)];
+    if let Some(eta) = view.eta_seconds {
+        parts.push(format!("{} left", duration(Duration::from_secs(eta))));
+    }
+    let progress = &view.progress;
+    if view.kind.as_deref() == Some("install") {
+        parts.push(format!("received {}", bytes(progress.received_bytes)));
+        parts.push(format!("present {}", bytes(progress.present_bytes)));
+        parts.push(format!("holes {}", bytes(progress.hole_bytes)));
+        parts.push(format!("written {}", bytes(progress.written_bytes)));
+    }
+    parts.push(format!("verified {}", bytes(progress.verified_bytes)));
+    parts.join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::{LinePace, details, done_bytes};
+    use crate::view::operation_tests::view;
+
+    #[test]
+    fn a_line_is_due_every_two_seconds_and_at_each_new_stage() {
+        let mut pace = LinePace::default();
+        let start = Instant::now();
+        let after = |seconds| start + Duration::from_secs(seconds);
+        assert!(pace.is_due("write", start));
+        assert!(!pace.is_due("write", after(1)));
+        assert!(pace.is_due("write", after(2)));
+        assert!(pace.is_due("read back", after(3)));
+        assert!(!pace.is_due("read back", after(4)));
+    }
+
+    #[test]
+    fn a_stage_counts_its_own_bytes() {
+        let mut view = view();
+        view.progress.present_bytes = 1;
+        view.progress.hole_bytes = 2;
+        view.progress.written_bytes = 4;
+        view.progress.verified_bytes = 3;
+        for (stage, done) in [
+            (None, 0),
+            (Some("prepare"), 0),
+            (Some("write"), 7),
+            (Some("read_back"), 3),
+        ] {
+            view.stage = stage.map(str::to_owned);
+            assert_eq!(done_bytes(&view), done, "{stage:?}");
+        }
+    }
+
+    #[test]
+    fn details_name_rate_time_left_and_bytes_by_kind() {
+        let text = details(&view());
+        assert_eq!(
+            text,
+            "10 B/s, 6.0 s left, received 0 B, present 0 B, holes 0 B, written 0 B, verified 40 B"
+        );
+    }
+}
