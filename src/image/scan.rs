@@ -64,27 +64,16 @@ pub fn scan(
     check_layout(source, layout)?;
     let pool = BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout));
     let feed = Feed::new(source.content(), layout)?;
-    let job = Job {
-        layout,
-        feed,
-        pool,
-        sink,
-    };
+    let job = Job { layout, feed, pool, sink };
     thread::scope(|scope| {
         let mut threads = Vec::new();
         let mut outcome = Ok(());
         for _ in 1..workers.get() {
-            match thread::Builder::new()
-                .name("scan".into())
-                .spawn_scoped(scope, || job.run())
-            {
+            match thread::Builder::new().name("scan".into()).spawn_scoped(scope, || job.run()) {
                 Ok(thread) => threads.push(thread),
                 Err(error) => {
                     job.pool.close();
-                    outcome = Err(SourceError::Thread {
-                        path: source.path().to_owned(),
-                        source: error,
-                    });
+                    outcome = Err(SourceError::Thread { path: source.path().to_owned(), source: error });
                     break;
                 }
             }
@@ -128,9 +117,9 @@ impl Job<'_> {
         let Some(turn) = self.feed.next(buffer.as_mut(), &|| self.pool.is_closed())? else {
             return Ok(None);
         };
-        let flow = turn.hole.map_or(ControlFlow::Continue(()), |Span { first, count }| {
-            (self.sink)(Piece::Hole { first, count })
-        });
+        let flow = turn
+            .hole
+            .map_or(ControlFlow::Continue(()), |Span { first, count }| (self.sink)(Piece::Hole { first, count }));
         match (flow, turn.data) {
             (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer))),
             (flow, _) => Ok(Some(flow)),
@@ -148,17 +137,10 @@ impl Job<'_> {
             let bytes = at * group_len..((at + count) * group_len).min(content.len());
             at += count;
             (self.sink)(if stretch[0] {
-                Piece::Hole {
-                    first,
-                    count: count as u64,
-                }
+                Piece::Hole { first, count: count as u64 }
             } else {
                 let content = content.slice(bytes);
-                Piece::Data {
-                    first,
-                    chaining_values: self.hash(first, &content),
-                    content,
-                }
+                Piece::Data { first, chaining_values: self.hash(first, &content), content }
             })?;
         }
         ControlFlow::Continue(())
@@ -166,9 +148,7 @@ impl Job<'_> {
 
     fn hash(&self, first: u64, content: &[u8]) -> Vec<ChainingValue> {
         let groups = (first..).zip(content.chunks(self.layout.group_size().as_usize()));
-        groups
-            .map(|(group, data)| self.layout.chaining_value(group, data))
-            .collect()
+        groups.map(|(group, data)| self.layout.chaining_value(group, data)).collect()
     }
 }
 
@@ -184,11 +164,9 @@ impl<'a> GroupReader<'a> {
     /// A reader that lends out at most `buffers` runs at once; none if the source is a stream, which reads only once.
     pub fn new(source: &'a Source, layout: Layout, buffers: NonZeroUsize) -> Option<Self> {
         match source.content() {
-            Content::Random(random) => Some(Self {
-                random: &**random,
-                layout,
-                pool: BufferPool::new(buffers, run_len(layout)),
-            }),
+            Content::Random(random) => {
+                Some(Self { random: &**random, layout, pool: BufferPool::new(buffers, run_len(layout)) })
+            }
             Content::Stream(_) => None,
         }
     }
@@ -198,17 +176,13 @@ impl<'a> GroupReader<'a> {
     /// # Errors
     /// If the source does not read.
     pub fn read(&self, first: u64, count: u64) -> Result<Bytes, SourceError> {
-        let run = Span {
-            first,
-            count: count.min(self.layout.groups_per_run()),
-        };
+        let run = Span { first, count: count.min(self.layout.groups_per_run()) };
         // The pool of a reader is never closed.
         let Some(mut buffer) = self.pool.take() else {
             return Ok(Bytes::new());
         };
         let range = self.layout.byte_range(run.first, run.count);
-        self.random
-            .read_at(&mut buffer.as_mut()[..run.len(self.layout)], range.start)?;
+        self.random.read_at(&mut buffer.as_mut()[..run.len(self.layout)], range.start)?;
         Ok(run_bytes(self.layout, run, buffer))
     }
 }
@@ -220,11 +194,7 @@ fn run_bytes(layout: Layout, run: Span, buffer: Buffer) -> Bytes {
 
 /// Length of a buffer that holds any run of the layout.
 fn run_len(layout: Layout) -> usize {
-    Span {
-        first: 0,
-        count: layout.groups_per_run(),
-    }
-    .len(layout)
+    Span { first: 0, count: layout.groups_per_run() }.len(layout)
 }
 
 fn check_layout(source: &Source, layout: Layout) -> Result<(), SourceError> {
@@ -232,9 +202,5 @@ fn check_layout(source: &Source, layout: Layout) -> Result<(), SourceError> {
     if declared == actual {
         return Ok(());
     }
-    Err(SourceError::LengthMismatch {
-        path: source.path().to_owned(),
-        declared,
-        actual,
-    })
+    Err(SourceError::LengthMismatch { path: source.path().to_owned(), declared, actual })
 }

@@ -239,9 +239,7 @@ mod tests {
     #[test]
     fn install_needs_an_image_and_a_disk_and_takes_groups_of_256_kib() {
         let line = "bmsctl --output json install --image a.img --disk serial=A,size=1073741824 --in-place --yes";
-        let Command::Install(args) = parse(line).expect("valid").command else {
-            panic!("another command")
-        };
+        let Command::Install(args) = parse(line).expect("valid").command else { panic!("another command") };
         assert!(args.in_place && args.yes && !args.plan && !args.wipe_rest && !args.compress);
         assert_eq!(args.source.group_size.bytes(), 256 << 10);
         for line in [

@@ -34,25 +34,14 @@ pub(crate) async fn confirm(disk: &DiskView, yes: bool, output: &Output) -> Resu
         Consent::Impossible => Err(CtlError::NoTerminal),
         Consent::Ask => {
             output.ask(&question(disk));
-            if names(disk, &read_line().await?) {
-                Ok(())
-            } else {
-                Err(CtlError::NotConfirmed)
-            }
+            if names(disk, &read_line().await?) { Ok(()) } else { Err(CtlError::NotConfirmed) }
         }
     }
 }
 
 fn question(disk: &DiskView) -> String {
-    let serial = disk
-        .serial
-        .as_deref()
-        .map(|serial| format!(", or its serial ({serial}),"));
-    format!(
-        "Type the name of the disk ({}){} to overwrite it:",
-        disk.name,
-        serial.unwrap_or_default()
-    )
+    let serial = disk.serial.as_deref().map(|serial| format!(", or its serial ({serial}),"));
+    format!("Type the name of the disk ({}){} to overwrite it:", disk.name, serial.unwrap_or_default())
 }
 
 /// Whether `answer` is the disk's name or serial.
@@ -93,10 +82,7 @@ mod tests {
         for answer in ["", "\n", "y\n", "yes\n", "nvme0n", "nvme0n11", "NVME0N1", "S4E"] {
             assert!(!names(&disk, answer), "{answer}");
         }
-        assert_eq!(
-            question(&disk),
-            "Type the name of the disk (nvme0n1), or its serial (S4EV), to overwrite it:"
-        );
+        assert_eq!(question(&disk), "Type the name of the disk (nvme0n1), or its serial (S4EV), to overwrite it:");
         disk.serial = Some(String::new());
         assert!(!names(&disk, "\n"));
     }

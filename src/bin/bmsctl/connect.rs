@@ -70,14 +70,8 @@ impl Agent {
             .max_frame_size(FRAME_BYTES)
             .connect_with_connector(service_fn(move |_| open(path.clone())))
             .await;
-        let refused = |source| CtlError::Connect {
-            socket: socket.to_owned(),
-            hint: hint(&source),
-            source,
-        };
-        Ok(Self {
-            channel: channel.map_err(refused)?,
-        })
+        let refused = |source| CtlError::Connect { socket: socket.to_owned(), hint: hint(&source), source };
+        Ok(Self { channel: channel.map_err(refused)? })
     }
 }
 

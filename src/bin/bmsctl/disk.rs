@@ -29,24 +29,13 @@ pub(crate) async fn run(command: &DiskCommand, agent: &Agent, output: &Output) -
 
 async fn list(agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let answer = agent.disks().list_disks(ListDisksRequest {}).await?.into_inner();
-    let disks = DisksView {
-        disks: answer.disks.into_iter().map(DiskView::from).collect(),
-    };
+    let disks = DisksView { disks: answer.disks.into_iter().map(DiskView::from).collect() };
     output.result(&disks, |view| list_table(&view.disks))?;
     Ok(Exit::Done)
 }
 
 fn list_table(disks: &[DiskView]) -> String {
-    let header = [
-        "name",
-        "size",
-        "block",
-        "transport",
-        "model",
-        "serial",
-        "partitions",
-        "state",
-    ];
+    let header = ["name", "size", "block", "transport", "model", "serial", "partitions", "state"];
     let rows = disks.iter().map(|disk| {
         [
             disk.name.clone(),
@@ -73,16 +62,9 @@ fn partitions(disk: &DiskView) -> String {
 fn state(disk: &DiskView) -> String {
     let mut state: Vec<String> = disk.refusals.iter().map(|refusal| refusal.detail.clone()).collect();
     if let Some(install) = &disk.interrupted_install {
-        state.push(format!(
-            "install interrupted ({})",
-            install.reason.as_deref().unwrap_or("killed or running")
-        ));
+        state.push(format!("install interrupted ({})", install.reason.as_deref().unwrap_or("killed or running")));
     }
-    if state.is_empty() {
-        "free".to_owned()
-    } else {
-        state.join("; ")
-    }
+    if state.is_empty() { "free".to_owned() } else { state.join("; ") }
 }
 
 /// The selector as the agent takes it.
@@ -93,10 +75,7 @@ pub(crate) fn wire_selector(selector: &Selector) -> DiskSelector {
         by_path: selector.by_path.clone(),
         name: selector.name.clone(),
         model: selector.model.clone(),
-        transport: selector
-            .transport
-            .map_or(v1::Transport::Unspecified, wire_transport)
-            .into(),
+        transport: selector.transport.map_or(v1::Transport::Unspecified, wire_transport).into(),
         rotational: selector.rotational,
         size_bytes: selector.size_bytes,
         min_size_bytes: selector.min_size_bytes,
@@ -157,10 +136,7 @@ mod tests {
         let text = list_table(&[DiskView::from(disk_tests::disk()), DiskView::from(v1::Disk::default())]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].trim_start().starts_with("NAME "), "{text}");
-        assert!(
-            lines[1].ends_with("nvme0n1p1 on /srv; install interrupted (killed or running)"),
-            "{text}"
-        );
+        assert!(lines[1].ends_with("nvme0n1p1 on /srv; install interrupted (killed or running)"), "{text}");
         assert!(lines[1].contains("5.0 GiB") && lines[1].contains("gpt, 1"), "{text}");
         assert!(lines[2].ends_with("free"), "{text}");
     }

@@ -33,11 +33,7 @@ pub(crate) enum CtlError {
     NoTerminal,
     /// No connection.
     #[error("no agent answers on {}: {hint}", socket.display())]
-    Connect {
-        socket: PathBuf,
-        hint: &'static str,
-        source: tonic::transport::Error,
-    },
+    Connect { socket: PathBuf, hint: &'static str, source: tonic::transport::Error },
     /// The connection broke during a call.
     #[error("the connection to the agent broke; an operation that was begun may go on, see `bmsctl operation list`")]
     ConnectionLost { source: Box<tonic::Status> },
@@ -70,10 +66,7 @@ pub(crate) enum CtlError {
 impl CtlError {
     /// The error of an operation; its state comes after anything was touched.
     pub(crate) fn operation(name: &str, failure: Failure) -> Self {
-        Self::OperationFailed {
-            operation: name.to_owned(),
-            failure: Box::new(failure),
-        }
+        Self::OperationFailed { operation: name.to_owned(), failure: Box::new(failure) }
     }
 
     /// What the agent said, if it was the agent that failed.
@@ -128,9 +121,7 @@ impl From<tonic::Status> for CtlError {
     /// A status with a source was made on this side of the connection.
     fn from(status: tonic::Status) -> Self {
         if status.source().is_some() {
-            return Self::ConnectionLost {
-                source: Box::new(status),
-            };
+            return Self::ConnectionLost { source: Box::new(status) };
         }
         Self::Refused(Box::new(Failure::of_call(&status)))
     }
@@ -157,29 +148,17 @@ impl Failure {
 
     /// The error of an operation.
     pub(crate) fn of_operation(status: &tonic_types::Status) -> Self {
-        Self::new(
-            Code::from_i32(status.code),
-            &status.message,
-            status.get_details_error_info(),
-        )
+        Self::new(Code::from_i32(status.code), &status.message, status.get_details_error_info())
     }
 
     fn new(code: Code, message: &str, info: Option<ErrorInfo>) -> Self {
         let (reason, metadata) = info.map(|info| (info.reason, info.metadata)).unwrap_or_default();
-        Self {
-            code,
-            message: message.to_owned(),
-            reason,
-            metadata: metadata.into_iter().collect(),
-        }
+        Self { code, message: message.to_owned(), reason, metadata: metadata.into_iter().collect() }
     }
 
     /// What to do next, if the reason is one that this version knows.
     pub(crate) fn hint(&self) -> Option<&'static str> {
-        Reason::ALL
-            .iter()
-            .find(|reason| reason.name() == self.reason)
-            .map(|reason| reason.hint())
+        Reason::ALL.iter().find(|reason| reason.name() == self.reason).map(|reason| reason.hint())
     }
 
     fn exit_of_call(&self) -> Exit {
@@ -248,10 +227,7 @@ mod tests {
 
     #[test]
     fn an_unknown_reason_has_no_hint() {
-        let failure = Failure::of_operation(&tonic_types::Status {
-            code: 13,
-            ..Default::default()
-        });
+        let failure = Failure::of_operation(&tonic_types::Status { code: 13, ..Default::default() });
         assert_eq!((failure.hint(), failure.code), (None, Code::Internal));
     }
 

@@ -23,14 +23,8 @@ pub(crate) enum Exit {
 
 impl Exit {
     /// All codes, by number.
-    pub(crate) const ALL: [Self; 6] = [
-        Self::Done,
-        Self::Failed,
-        Self::Refused,
-        Self::Unreachable,
-        Self::Mismatch,
-        Self::Cancelled,
-    ];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Done, Self::Failed, Self::Refused, Self::Unreachable, Self::Mismatch, Self::Cancelled];
 
     /// The number that the shell sees.
     pub(crate) const fn code(self) -> u8 {

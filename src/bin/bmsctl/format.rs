@@ -54,13 +54,8 @@ mod tests {
 
     #[test]
     fn times_name_their_two_largest_units() {
-        let cases = [
-            (0, "0.0 s"),
-            (4_250, "4.2 s"),
-            (12_900, "12 s"),
-            (185_000, "3 min 05 s"),
-            (3_725_000, "1 h 02 min"),
-        ];
+        let cases =
+            [(0, "0.0 s"), (4_250, "4.2 s"), (12_900, "12 s"), (185_000, "3 min 05 s"), (3_725_000, "1 h 02 min")];
         for (millis, text) in cases {
             assert_eq!(duration(Duration::from_millis(millis)), text);
         }

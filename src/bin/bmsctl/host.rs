@@ -20,9 +20,7 @@ pub(crate) async fn run(command: &HostCommand, agent: &Agent, output: &Output) -
 
 async fn show(agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let answer = agent.hosts().get_host(GetHostRequest {}).await?.into_inner();
-    let host = answer.host.ok_or(CtlError::Answer {
-        what: "an answer without a host",
-    })?;
+    let host = answer.host.ok_or(CtlError::Answer { what: "an answer without a host" })?;
     output.result(&HostView::from(host), table)?;
     Ok(Exit::Done)
 }

@@ -30,14 +30,7 @@ pub(crate) fn run(command: &ImageCommand, output: &Output) -> Result<Exit, CtlEr
 
 /// Opens an image file.
 pub(crate) fn open_image(path: &Path, format: Option<Format>, size: Option<u64>) -> Result<Source, CtlError> {
-    open(
-        path,
-        &OpenOptions {
-            format,
-            len_bytes: size,
-        },
-    )
-    .map_err(|source| CtlError::OpenImage { source })
+    open(path, &OpenOptions { format, len_bytes: size }).map_err(|source| CtlError::OpenImage { source })
 }
 
 fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
@@ -61,15 +54,9 @@ fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
 fn table(view: &ImageHashView) -> String {
     Fields::new()
         .field("root", &view.root)
-        .field(
-            "size",
-            &format!("{} ({} bytes)", bytes(view.size_bytes), view.size_bytes),
-        )
+        .field("size", &format!("{} ({} bytes)", bytes(view.size_bytes), view.size_bytes))
         .field("data", &bytes(view.data_bytes))
-        .field(
-            "holes",
-            &format!("{} in {} groups", bytes(view.hole_bytes), view.hole_groups),
-        )
+        .field("holes", &format!("{} in {} groups", bytes(view.hole_bytes), view.hole_groups))
         .field("group size", &bytes(view.group_size_bytes))
         .field("format", &view.format)
         .into_text()
@@ -95,11 +82,7 @@ impl ImageHash {
         });
         fill_holes(&mut values, layout);
         let values: Vec<ChainingValue> = values.into_iter().flatten().collect();
-        Ok(Self {
-            root: root(&values),
-            hole_bytes,
-            hole_groups,
-        })
+        Ok(Self { root: root(&values), hole_bytes, hole_groups })
     }
 }
 
@@ -108,10 +91,7 @@ fn values(source: &Source, layout: Layout) -> Result<Vec<Option<ChainingValue>>,
     let groups = usize::try_from(layout.groups()).unwrap_or(usize::MAX);
     let values = Mutex::new(vec![None; groups]);
     let enter = |piece| {
-        if let Piece::Data {
-            first, chaining_values, ..
-        } = piece
-        {
+        if let Piece::Data { first, chaining_values, .. } = piece {
             let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
             let start = usize::try_from(first).unwrap_or(usize::MAX);
             for (slot, value) in values.iter_mut().skip(start).zip(chaining_values) {
@@ -181,22 +161,9 @@ mod tests {
         const GROUP: usize = 64 << 10;
         let mut content = vec![0; 9 * GROUP + 77];
         for group in [0, 3, 8] {
-            blake3::Hasher::new()
-                .finalize_xof()
-                .fill(&mut content[group * GROUP..][..GROUP]);
+            blake3::Hasher::new().finalize_xof().fill(&mut content[group * GROUP..][..GROUP]);
         }
-        for len in [
-            0,
-            1,
-            GROUP - 1,
-            GROUP,
-            GROUP + 1,
-            2 * GROUP,
-            3 * GROUP + 5,
-            8 * GROUP,
-            9 * GROUP,
-            9 * GROUP + 77,
-        ] {
+        for len in [0, 1, GROUP - 1, GROUP, GROUP + 1, 2 * GROUP, 3 * GROUP + 5, 8 * GROUP, 9 * GROUP, 9 * GROUP + 77] {
             let mut file = tempfile::NamedTempFile::new().expect("temporary file");
             file.write_all(&content[..len]).expect("written");
             let source = open_image(file.path(), None, None).expect("raw");

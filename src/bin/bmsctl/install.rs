@@ -41,22 +41,8 @@ pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> R
         options: request.options,
         plan_token,
     };
-    let compression = if args.compress {
-        Compression::Zstd
-    } else {
-        Compression::None
-    };
-    let operation = push(
-        agent,
-        Push {
-            source,
-            layout,
-            compression,
-            begin,
-        },
-        output,
-    )
-    .await?;
+    let compression = if args.compress { Compression::Zstd } else { Compression::None };
+    let operation = push(agent, Push { source, layout, compression, begin }, output).await?;
     output.result(&outcome(operation)?, describe)?;
     Ok(Exit::Done)
 }
@@ -70,67 +56,42 @@ fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInst
             root: args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default(),
             logical_block_size_bytes: source.logical_block_size().unwrap_or_default(),
         }),
-        options: Some(InstallOptions {
-            in_place: args.in_place,
-            wipe_rest: args.wipe_rest,
-        }),
+        options: Some(InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest }),
     }
 }
 
 fn plan(answer: PlanInstallResponse) -> Result<(PlanView, Vec<u8>), CtlError> {
-    let plan = answer.plan.ok_or(CtlError::Answer {
-        what: "an answer without a plan",
-    })?;
+    let plan = answer.plan.ok_or(CtlError::Answer { what: "an answer without a plan" })?;
     Ok((plan.into(), answer.token))
 }
 
 /// What will be done, and what will be lost.
 fn describe_plan(plan: &PlanView) -> String {
     let disk = &plan.disk;
-    let how = if plan.in_place {
-        "in place: only what differs is moved"
-    } else {
-        "in full"
-    };
+    let how = if plan.in_place { "in place: only what differs is moved" } else { "in full" };
     let mut fields = Fields::new()
         .field("disk", &disk.name)
         .some("serial", disk.serial.as_deref().or(disk.wwn.as_deref()))
         .some("model", disk.model.as_deref())
         .maybe("backing file", disk.backing_file.as_deref())
-        .field(
-            "size",
-            &format!("{} ({} bytes)", bytes(disk.size_bytes), disk.size_bytes),
-        )
-        .field(
-            "image",
-            &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes),
-        )
+        .field("size", &format!("{} ({} bytes)", bytes(disk.size_bytes), disk.size_bytes))
+        .field("image", &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes))
         .field("installed", how);
     if plan.wiped_bytes > 0 {
         fields = fields.field("beyond it", &format!("{} will be zeroed", bytes(plan.wiped_bytes)));
     }
     if plan.kept_bytes > 0 {
-        let kept = format!(
-            "{} keep their old content; --wipe-rest zeroes it",
-            bytes(plan.kept_bytes)
-        );
+        let kept = format!("{} keep their old content; --wipe-rest zeroes it", bytes(plan.kept_bytes));
         fields = fields.field("beyond it", &kept);
     }
     if let Some(install) = &disk.interrupted_install {
         let why = install.reason.as_deref().unwrap_or("killed");
-        fields = fields.field(
-            "interrupted",
-            &format!("{} ({why}) left it without a boot region", install.operation),
-        );
+        fields = fields.field("interrupted", &format!("{} ({why}) left it without a boot region", install.operation));
     }
     for refusal in &disk.refusals {
         fields = fields.field("refused", &format!("{}: {}", refusal.reason, refusal.detail));
     }
-    format!(
-        "The content of this disk will be LOST:\n\n{}\n\n{}",
-        fields.into_text(),
-        partitions(disk)
-    )
+    format!("The content of this disk will be LOST:\n\n{}\n\n{}", fields.into_text(), partitions(disk))
 }
 
 fn partitions(disk: &DiskView) -> String {
@@ -143,13 +104,7 @@ fn partitions(disk: &DiskView) -> String {
     let rows = disk.partitions.iter().map(|partition| {
         let (number, offset) = (partition.number.to_string(), bytes(partition.offset_bytes));
         let label = or_dash(partition.label.as_deref());
-        [
-            number,
-            offset,
-            bytes(partition.size_bytes),
-            label,
-            partition.r#type.clone(),
-        ]
+        [number, offset, bytes(partition.size_bytes), label, partition.r#type.clone()]
     });
     format!("{}\n", table(["partition", "at", "size", "label", "type"], rows))
 }
@@ -193,13 +148,7 @@ mod tests {
     fn an_empty_disk_says_so() {
         let empty = DiskView::from(v1::Disk::default());
         assert_eq!(partitions(&empty), "It has no partition table.\n");
-        let table = v1::Disk {
-            partition_table: "mbr".to_owned(),
-            ..v1::Disk::default()
-        };
-        assert_eq!(
-            partitions(&DiskView::from(table)),
-            "Its partition table (mbr) is empty.\n"
-        );
+        let table = v1::Disk { partition_table: "mbr".to_owned(), ..v1::Disk::default() };
+        assert_eq!(partitions(&DiskView::from(table)), "Its partition table (mbr) is empty.\n");
     }
 }

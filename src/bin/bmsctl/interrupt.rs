@@ -15,10 +15,7 @@ impl Interrupts {
     /// Begins to catch them.
     pub(crate) fn listen() -> Result<Self, CtlError> {
         let catch = |kind| signal(kind).map_err(|source| CtlError::Runtime { source });
-        Ok(Self {
-            interrupt: catch(SignalKind::interrupt())?,
-            terminate: catch(SignalKind::terminate())?,
-        })
+        Ok(Self { interrupt: catch(SignalKind::interrupt())?, terminate: catch(SignalKind::terminate())? })
     }
 
     /// Waits for the next one.

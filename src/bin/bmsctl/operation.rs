@@ -39,11 +39,7 @@ async fn list(agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let mut operations = Vec::new();
     let mut page_token = String::new();
     loop {
-        let request = ListOperationsRequest {
-            page_size: PAGE,
-            page_token,
-            ..ListOperationsRequest::default()
-        };
+        let request = ListOperationsRequest { page_size: PAGE, page_token, ..ListOperationsRequest::default() };
         let page = agent.operations().list_operations(request).await?.into_inner();
         for operation in page.operations {
             operations.push(OperationView::new(operation)?);
@@ -89,10 +85,7 @@ async fn watch(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlEr
 }
 
 async fn cancel(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
-    agent
-        .operations()
-        .cancel_operation(CancelOperationRequest { name: name.to_owned() })
-        .await?;
+    agent.operations().cancel_operation(CancelOperationRequest { name: name.to_owned() }).await?;
     output.note(&format!("{name} was asked to cancel"));
     show(name, agent, output).await
 }
@@ -104,11 +97,7 @@ fn list_table(operations: &[OperationView]) -> String {
             or_dash(operation.kind.as_deref()),
             operation.disk.clone(),
             state(operation),
-            format!(
-                "{} of {}",
-                bytes(operation.progress.verified_bytes),
-                bytes(operation.progress.total_bytes)
-            ),
+            format!("{} of {}", bytes(operation.progress.verified_bytes), bytes(operation.progress.total_bytes)),
             or_dash(operation.started_at.as_deref()),
         ]
     });
@@ -134,16 +123,10 @@ pub(crate) fn describe(operation: &OperationView) -> String {
         .field("disk", &operation.disk)
         .field("state", &state(operation));
     if let Some(result) = &operation.result {
-        fields = fields
-            .field("root", &result.root)
-            .field("size", &bytes(result.size_bytes));
+        fields = fields.field("root", &result.root).field("size", &bytes(result.size_bytes));
     }
     if operation.kind.as_deref() == Some("install") {
-        let wire = format!(
-            "{} ({} on the wire)",
-            bytes(progress.received_bytes),
-            bytes(progress.wire_bytes)
-        );
+        let wire = format!("{} ({} on the wire)", bytes(progress.received_bytes), bytes(progress.wire_bytes));
         fields = fields
             .field("received", &wire)
             .field("present", &bytes(progress.present_bytes))
@@ -151,10 +134,7 @@ pub(crate) fn describe(operation: &OperationView) -> String {
             .field("written", &bytes(progress.written_bytes));
     }
     fields = fields
-        .field(
-            "verified",
-            &format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes)),
-        )
+        .field("verified", &format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes)))
         .some("started", operation.started_at.as_deref())
         .maybe("took", took(operation).as_deref());
     if !operation.done {

@@ -27,10 +27,7 @@ pub(crate) struct Output {
 impl Output {
     /// Prints results in `format`.
     pub(crate) fn new(format: OutputFormat) -> Self {
-        Self {
-            format,
-            bars: MultiProgress::new(),
-        }
+        Self { format, bars: MultiProgress::new() }
     }
 
     /// How results are printed.
@@ -58,16 +55,12 @@ impl Output {
 
     /// Says something to people. There is nobody to tell if that fails.
     pub(crate) fn note(&self, text: &str) {
-        self.bars
-            .suspend(|| writeln!(io::stderr().lock(), "{}", printable(text)))
-            .ok();
+        self.bars.suspend(|| writeln!(io::stderr().lock(), "{}", printable(text))).ok();
     }
 
     /// Asks people something, on the same line.
     pub(crate) fn ask(&self, question: &str) {
-        self.bars
-            .suspend(|| write!(io::stderr().lock(), "{} ", printable(question)))
-            .ok();
+        self.bars.suspend(|| write!(io::stderr().lock(), "{} ", printable(question))).ok();
     }
 
     /// Reports why the command failed, and gives the exit code.
@@ -96,9 +89,7 @@ fn json(text: serde_json::Result<String>) -> Result<(), CtlError> {
 
 fn print(text: &str) -> Result<(), CtlError> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{text}")
-        .and_then(|()| stdout.flush())
-        .map_err(|source| CtlError::Stdio { source })
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).map_err(|source| CtlError::Stdio { source })
 }
 
 /// The error, its causes, and what the agent said beside it.

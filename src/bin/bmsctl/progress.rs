@@ -37,9 +37,7 @@ impl Progress {
             // It is only for the eyes: who waits for the operation also learns of what went wrong.
             watched.await.ok();
         };
-        Some(Self {
-            task: AbortOnDropHandle::new(tokio::spawn(watch)),
-        })
+        Some(Self { task: AbortOnDropHandle::new(tokio::spawn(watch)) })
     }
 
     /// Takes it off the terminal.
@@ -68,9 +66,7 @@ impl Reporter {
             return Some(Self::Lines(output.clone(), LinePace::default()));
         }
         let style = ProgressStyle::with_template(TEMPLATE).unwrap_or_else(|_malformed| ProgressStyle::default_bar());
-        let bar = ProgressBar::new(0)
-            .with_style(style)
-            .with_finish(ProgressFinish::AndClear);
+        let bar = ProgressBar::new(0).with_style(style).with_finish(ProgressFinish::AndClear);
         Some(Self::Bar(output.bars().add(bar)))
     }
 
@@ -174,12 +170,7 @@ mod tests {
         view.progress.hole_bytes = 2;
         view.progress.written_bytes = 4;
         view.progress.verified_bytes = 3;
-        for (stage, done) in [
-            (None, 0),
-            (Some("prepare"), 0),
-            (Some("write"), 7),
-            (Some("read_back"), 3),
-        ] {
+        for (stage, done) in [(None, 0), (Some("prepare"), 0), (Some("write"), 7), (Some("read_back"), 3)] {
             view.stage = stage.map(str::to_owned);
             assert_eq!(done_bytes(&view), done, "{stage:?}");
         }
@@ -188,9 +179,6 @@ mod tests {
     #[test]
     fn details_name_rate_time_left_and_bytes_by_kind() {
         let text = details(&view());
-        assert_eq!(
-            text,
-            "10 B/s, 6.0 s left, received 0 B, present 0 B, holes 0 B, written 0 B, verified 40 B"
-        );
+        assert_eq!(text, "10 B/s, 6.0 s left, received 0 B, present 0 B, holes 0 B, written 0 B, verified 40 B");
     }
 }

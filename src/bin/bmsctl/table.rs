@@ -75,23 +75,14 @@ mod tests {
 
     #[test]
     fn columns_are_aligned_and_lines_not_padded() {
-        let text = table(
-            ["name", "size"],
-            [
-                ["sda".to_owned(), "1 GiB".to_owned()],
-                ["nvme0n1".to_owned(), "2 B".to_owned()],
-            ],
-        );
+        let text =
+            table(["name", "size"], [["sda".to_owned(), "1 GiB".to_owned()], ["nvme0n1".to_owned(), "2 B".to_owned()]]);
         assert_eq!(text, "NAME     SIZE\nsda      1 GiB\nnvme0n1  2 B");
     }
 
     #[test]
     fn a_missing_value_is_a_dash_or_left_out() {
-        let text = Fields::new()
-            .some("serial", None)
-            .maybe("wwn", None)
-            .field("name", "sda")
-            .into_text();
+        let text = Fields::new().some("serial", None).maybe("wwn", None).field("name", "sda").into_text();
         assert_eq!(text, "serial  -\nname    sda");
     }
 }

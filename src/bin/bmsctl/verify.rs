@@ -42,14 +42,8 @@ fn expected(args: &VerifyArgs, output: &Output) -> Result<Expected, CtlError> {
         let source = open_image(path, args.format, args.size)?;
         let layout = Layout::new(source.len_bytes(), GroupSize::default());
         let hash = ImageHash::of(&source, layout)?;
-        return Ok(Expected {
-            root: hash.root.as_bytes().to_vec(),
-            size_bytes: layout.len_bytes(),
-        });
+        return Ok(Expected { root: hash.root.as_bytes().to_vec(), size_bytes: layout.len_bytes() });
     }
     let root = args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default();
-    Ok(Expected {
-        root,
-        size_bytes: args.size.unwrap_or_default(),
-    })
+    Ok(Expected { root, size_bytes: args.size.unwrap_or_default() })
 }

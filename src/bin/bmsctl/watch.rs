@@ -16,23 +16,16 @@ pub(crate) async fn follow(
     name: &str,
     mut each: impl FnMut(&Operation) -> Result<(), CtlError>,
 ) -> Result<Operation, CtlError> {
-    let request = WatchOperationRequest {
-        name: name.to_owned(),
-        after_sequence: 0,
-    };
+    let request = WatchOperationRequest { name: name.to_owned(), after_sequence: 0 };
     let mut states = agent.watches().watch_operation(request).await?.into_inner();
     while let Some(state) = states.message().await? {
-        let operation = state.operation.ok_or(CtlError::Answer {
-            what: "a state without an operation",
-        })?;
+        let operation = state.operation.ok_or(CtlError::Answer { what: "a state without an operation" })?;
         each(&operation)?;
         if operation.done {
             return Ok(operation);
         }
     }
-    Err(CtlError::Answer {
-        what: "the watch ended before the operation",
-    })
+    Err(CtlError::Answer { what: "the watch ended before the operation" })
 }
 
 /// Waits for an operation of ours and shows its progress. The first interrupt cancels it, the second gives up waiting.
@@ -75,9 +68,7 @@ pub(crate) fn outcome(operation: Operation) -> Result<OperationView, CtlError> {
     }
     let view = OperationView::new(operation)?;
     if view.result.is_none() {
-        return Err(CtlError::Answer {
-            what: "an operation that is done, but has no result",
-        });
+        return Err(CtlError::Answer { what: "an operation that is done, but has no result" });
     }
     Ok(view)
 }

@@ -375,9 +375,7 @@ fn an_xz_dictionary_beyond_the_limit_is_refused() {
 fn qcow2_refusal(arguments: &str) -> Qcow2Refusal {
     let fixture = Fixture::of_len(MIB);
     let error = auto(&fixture.make("qcow2", &format!("qemu-img {arguments}")));
-    let SourceError::Qcow2 { reason, .. } = error else {
-        panic!("{error:?}")
-    };
+    let SourceError::Qcow2 { reason, .. } = error else { panic!("{error:?}") };
     reason
 }
 

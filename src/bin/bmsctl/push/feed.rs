@@ -40,10 +40,7 @@ impl Feed {
             Err(_stopped) => ControlFlow::Break(()),
         };
         let scan = tokio::task::spawn_blocking(move || scan(&source, layout, workers(), &pass));
-        Self {
-            pieces,
-            scan: Some(scan),
-        }
+        Self { pieces, scan: Some(scan) }
     }
 
     /// The next piece, in no particular order; `None` once the whole source was given.

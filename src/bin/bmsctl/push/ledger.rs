@@ -87,16 +87,9 @@ impl Ledger {
         let groups = layout.groups();
         let mut entries = Vec::new();
         let len = usize::try_from(groups).map_err(|_too_many| LedgerError::TooManyGroups { groups })?;
-        entries
-            .try_reserve_exact(len)
-            .map_err(|_no_memory| LedgerError::TooManyGroups { groups })?;
+        entries.try_reserve_exact(len).map_err(|_no_memory| LedgerError::TooManyGroups { groups })?;
         entries.resize(len, Entry::Unknown);
-        Ok(Self {
-            layout,
-            entries,
-            pending: BTreeMap::new(),
-            unoffered: groups,
-        })
+        Ok(Self { layout, entries, pending: BTreeMap::new(), unoffered: groups })
     }
 
     /// Enters a piece of the source, and gives what to say of it.
@@ -104,17 +97,9 @@ impl Ledger {
         match piece {
             Piece::Hole { first, count } => {
                 self.enter(first, std::iter::repeat_n(Entry::Hole, self.len_of(first, count)?))?;
-                Ok(GroupOffer {
-                    first_group: first,
-                    group_count: count,
-                    chaining_values: Vec::new(),
-                })
+                Ok(GroupOffer { first_group: first, group_count: count, chaining_values: Vec::new() })
             }
-            Piece::Data {
-                first,
-                chaining_values,
-                content,
-            } => {
+            Piece::Data { first, chaining_values, content } => {
                 let count = u64::try_from(chaining_values.len()).unwrap_or(u64::MAX);
                 self.len_of(first, count)?;
                 let range = self.layout.byte_range(first, count);
@@ -122,19 +107,9 @@ impl Ledger {
                     return Err(LedgerError::PieceMalformed { first });
                 }
                 self.enter(first, chaining_values.iter().copied().map(Entry::Offered))?;
-                self.pending.insert(
-                    first,
-                    Pending {
-                        unanswered: count,
-                        content,
-                    },
-                );
+                self.pending.insert(first, Pending { unanswered: count, content });
                 let chaining_values = chaining_values.iter().flat_map(|value| value.0).collect();
-                Ok(GroupOffer {
-                    first_group: first,
-                    group_count: count,
-                    chaining_values,
-                })
+                Ok(GroupOffer { first_group: first, group_count: count, chaining_values })
             }
         }
     }
@@ -144,10 +119,7 @@ impl Ledger {
         let (first, count) = (want.first_group, want.group_count);
         let len = self.len_of(first, count)?;
         if !want.bitmap.is_empty() && want.bitmap.len() != len.div_ceil(8) {
-            return Err(LedgerError::BitmapLength {
-                groups: count,
-                bytes: want.bitmap.len(),
-            });
+            return Err(LedgerError::BitmapLength { groups: count, bytes: want.bitmap.len() });
         }
         let mut batches: Vec<Batch> = Vec::new();
         for (nth, group) in (0..len).zip(first..) {
@@ -197,9 +169,7 @@ impl Ledger {
 
     fn entry(&mut self, group: u64) -> Result<&mut Entry, LedgerError> {
         let index = usize::try_from(group).unwrap_or(usize::MAX);
-        self.entries
-            .get_mut(index)
-            .ok_or(LedgerError::OutOfRange { first: group, count: 1 })
+        self.entries.get_mut(index).ok_or(LedgerError::OutOfRange { first: group, count: 1 })
     }
 
     fn enter(&mut self, first: u64, entries: impl Iterator<Item = Entry>) -> Result<(), LedgerError> {
@@ -232,12 +202,7 @@ impl Ledger {
     /// Takes one group out of its piece; the last one takes the piece.
     fn take(&mut self, group: u64) -> Option<Batch> {
         let (&piece, pending) = self.pending.range_mut(..=group).next_back()?;
-        let batch = Batch {
-            first: group,
-            count: 1,
-            piece,
-            piece_content: pending.content.clone(),
-        };
+        let batch = Batch { first: group, count: 1, piece, piece_content: pending.content.clone() };
         pending.unanswered -= 1;
         if pending.unanswered == 0 {
             self.pending.remove(&piece);
@@ -253,8 +218,7 @@ impl Batch {
         let own = layout.byte_range(self.first, u64::from(self.count));
         // A piece is in memory, and `Ledger::offer` has compared its length with its groups.
         let index = |offset: u64| usize::try_from(offset).unwrap_or(usize::MAX);
-        self.piece_content
-            .slice(index(start.end - start.start)..index(own.end - start.start))
+        self.piece_content.slice(index(start.end - start.start)..index(own.end - start.start))
     }
 
     /// Whether `next` continues this batch in the same piece, and both fit into one message.
@@ -284,9 +248,7 @@ mod tests {
 
     fn data(first: u64, count: u64) -> Piece {
         let range = layout().byte_range(first, count);
-        let content: Vec<u8> = range
-            .map(|offset| u8::try_from(offset / GROUP + 1).expect("few groups"))
-            .collect();
+        let content: Vec<u8> = range.map(|offset| u8::try_from(offset / GROUP + 1).expect("few groups")).collect();
         let chaining_values = (first..first + count)
             .map(|group| {
                 let bytes = layout().byte_range(group, 1);
@@ -294,19 +256,11 @@ mod tests {
                 layout().chaining_value(group, &content[start..start + layout().group_len(group)])
             })
             .collect();
-        Piece::Data {
-            first,
-            chaining_values,
-            content: Bytes::from(content),
-        }
+        Piece::Data { first, chaining_values, content: Bytes::from(content) }
     }
 
     fn want(first_group: u64, group_count: u64, bitmap: &[u8]) -> GroupWant {
-        GroupWant {
-            first_group,
-            group_count,
-            bitmap: bitmap.to_vec(),
-        }
+        GroupWant { first_group, group_count, bitmap: bitmap.to_vec() }
     }
 
     /// Answers, checks that each batch holds its own groups' bytes, and gives (first, count) of each.
@@ -314,16 +268,8 @@ mod tests {
         let batches = ledger.answer(want).expect("fits the offers");
         for batch in &batches {
             let range = layout().byte_range(batch.first, u64::from(batch.count));
-            let expected: Vec<u8> = range
-                .map(|offset| u8::try_from(offset / GROUP + 1).expect("few groups"))
-                .collect();
-            assert_eq!(
-                batch.content(layout()),
-                expected,
-                "content of {} groups from {}",
-                batch.count,
-                batch.first
-            );
+            let expected: Vec<u8> = range.map(|offset| u8::try_from(offset / GROUP + 1).expect("few groups")).collect();
+            assert_eq!(batch.content(layout()), expected, "content of {} groups from {}", batch.count, batch.first);
         }
         batches.iter().map(|batch| (batch.first, batch.count)).collect()
     }
@@ -340,15 +286,9 @@ mod tests {
     fn an_offer_names_each_group_or_none_for_a_hole() {
         let mut ledger = ledger([]);
         let offer = ledger.offer(data(2, 3)).expect("new");
-        assert_eq!(
-            (offer.first_group, offer.group_count, offer.chaining_values.len()),
-            (2, 3, 96)
-        );
+        assert_eq!((offer.first_group, offer.group_count, offer.chaining_values.len()), (2, 3, 96));
         let hole = ledger.offer(Piece::Hole { first: 5, count: 5 }).expect("new");
-        assert_eq!(
-            (hole.first_group, hole.group_count, hole.chaining_values.len()),
-            (5, 5, 0)
-        );
+        assert_eq!((hole.first_group, hole.group_count, hole.chaining_values.len()), (5, 5, 0));
     }
 
     #[test]
@@ -358,11 +298,7 @@ mod tests {
         assert_eq!(answered(&mut ledger, &want(1, 1, &[])), [(1, 1)]);
         assert_eq!(answered(&mut ledger, &want(8, 2, &[])), [(8, 2)]);
         assert!(!ledger.is_settled());
-        assert_eq!(
-            answered(&mut ledger, &want(2, 4, &[])),
-            [(2, 2), (4, 2)],
-            "a batch ends with its piece"
-        );
+        assert_eq!(answered(&mut ledger, &want(2, 4, &[])), [(2, 2), (4, 2)], "a batch ends with its piece");
         assert_eq!(answered(&mut ledger, &want(0, 1, &[])), [(0, 1)]);
         assert!(ledger.is_settled());
     }
@@ -377,21 +313,14 @@ mod tests {
     #[test]
     fn a_bitmap_picks_groups_and_forgets_the_others() {
         let mut ledger = ledger([data(0, 10)]);
-        assert_eq!(
-            answered(&mut ledger, &want(0, 10, &[0b1011_0110, 0b10])),
-            [(1, 2), (4, 2), (7, 1), (9, 1)]
-        );
+        assert_eq!(answered(&mut ledger, &want(0, 10, &[0b1011_0110, 0b10])), [(1, 2), (4, 2), (7, 1), (9, 1)]);
         assert!(ledger.is_settled(), "what is not wanted is not waited for");
     }
 
     #[test]
     fn an_image_that_is_all_hole_or_empty_settles_without_an_answer() {
         assert!(ledger([Piece::Hole { first: 0, count: 10 }]).is_settled());
-        assert!(
-            Ledger::new(Layout::new(0, GroupSize::default()))
-                .expect("small")
-                .is_settled()
-        );
+        assert!(Ledger::new(Layout::new(0, GroupSize::default())).expect("small").is_settled());
     }
 
     #[test]
@@ -401,13 +330,7 @@ mod tests {
         let mut ledger = Ledger::new(layout).expect("small");
         let chaining_values = vec![bms_agent::image::group::ChainingValue([7; 32]); 2];
         let content = Bytes::from(vec![1; 8 << 20]);
-        ledger
-            .offer(Piece::Data {
-                first: 0,
-                chaining_values,
-                content,
-            })
-            .expect("new");
+        ledger.offer(Piece::Data { first: 0, chaining_values, content }).expect("new");
         let batches = ledger.answer(&want(0, 2, &[])).expect("fits");
         assert_eq!(batches.iter().map(|batch| batch.count).collect::<Vec<_>>(), [1, 1]);
         assert_eq!(batches[1].content(layout).len(), 4 << 20);
@@ -418,13 +341,7 @@ mod tests {
         let books = || ledger([data(0, 2), Piece::Hole { first: 2, count: 1 }]);
         let cases = [
             (want(0, 11, &[]), LedgerError::OutOfRange { first: 0, count: 11 }),
-            (
-                want(u64::MAX, 2, &[]),
-                LedgerError::OutOfRange {
-                    first: u64::MAX,
-                    count: 2,
-                },
-            ),
+            (want(u64::MAX, 2, &[]), LedgerError::OutOfRange { first: u64::MAX, count: 2 }),
             (want(0, 4, &[]), LedgerError::NotOffered { group: 3 }),
             (want(0, 3, &[0b100]), LedgerError::HoleWanted { group: 2 }),
             (want(0, 2, &[0, 0]), LedgerError::BitmapLength { groups: 2, bytes: 2 }),
@@ -434,37 +351,17 @@ mod tests {
         }
         let mut twice = books();
         answered(&mut twice, &want(1, 1, &[]));
-        assert_eq!(
-            twice.answer(&want(0, 2, &[])),
-            Err(LedgerError::AnsweredTwice { group: 1 })
-        );
+        assert_eq!(twice.answer(&want(0, 2, &[])), Err(LedgerError::AnsweredTwice { group: 1 }));
     }
 
     #[test]
     fn pieces_that_do_not_fit_the_image_are_errors() {
         let mut ledger = ledger([data(0, 2)]);
-        assert_eq!(
-            ledger.offer(Piece::Hole { first: 1, count: 2 }),
-            Err(LedgerError::OfferedTwice { group: 1 })
-        );
+        assert_eq!(ledger.offer(Piece::Hole { first: 1, count: 2 }), Err(LedgerError::OfferedTwice { group: 1 }));
         let beyond = Piece::Hole { first: 9, count: 2 };
-        assert_eq!(
-            ledger.offer(beyond),
-            Err(LedgerError::OutOfRange { first: 9, count: 2 })
-        );
-        let Piece::Data {
-            first,
-            chaining_values,
-            content,
-        } = data(3, 2)
-        else {
-            panic!("a data piece")
-        };
-        let short = Piece::Data {
-            first,
-            chaining_values,
-            content: content.slice(1..),
-        };
+        assert_eq!(ledger.offer(beyond), Err(LedgerError::OutOfRange { first: 9, count: 2 }));
+        let Piece::Data { first, chaining_values, content } = data(3, 2) else { panic!("a data piece") };
+        let short = Piece::Data { first, chaining_values, content: content.slice(1..) };
         assert_eq!(ledger.offer(short), Err(LedgerError::PieceMalformed { first: 3 }));
     }
 
@@ -474,9 +371,7 @@ mod tests {
         let backwards = ledger([data(6, 4), Piece::Hole { first: 4, count: 2 }, data(0, 4)]);
         let mut input = Vec::new();
         for group in 0..10 {
-            let Piece::Data { chaining_values, .. } = data(group, 1) else {
-                panic!("a data piece")
-            };
+            let Piece::Data { chaining_values, .. } = data(group, 1) else { panic!("a data piece") };
             let is_hole = (4..6).contains(&group);
             input.push(u8::from(!is_hole));
             input.extend_from_slice(if is_hole { &[0; 32] } else { &chaining_values[0].0 });

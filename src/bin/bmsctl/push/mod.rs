@@ -114,25 +114,12 @@ struct Driver {
 
 impl Driver {
     async fn start(agent: &Agent, push: Push, output: &Output) -> Result<Self, CtlError> {
-        let Push {
-            source,
-            layout,
-            compression,
-            begin,
-        } = push;
+        let Push { source, layout, compression, begin } = push;
         let ledger = Ledger::new(layout).map_err(unbalanced)?;
         let (requests, receiver) = mpsc::channel(REQUESTS);
-        let request = PushImageRequest {
-            message: Some(Message::Begin(begin)),
-        };
-        requests.try_send(request).map_err(|_full| CtlError::Answer {
-            what: "no room for the first message",
-        })?;
-        let answers = agent
-            .provisioning()
-            .push_image(ReceiverStream::new(receiver))
-            .await?
-            .into_inner();
+        let request = PushImageRequest { message: Some(Message::Begin(begin)) };
+        requests.try_send(request).map_err(|_full| CtlError::Answer { what: "no room for the first message" })?;
+        let answers = agent.provisioning().push_image(ReceiverStream::new(receiver)).await?.into_inner();
         Ok(Self {
             agent: agent.clone(),
             output: output.clone(),
@@ -175,9 +162,7 @@ impl Driver {
         let Some(requests) = self.requests.as_ref().filter(|_| room) else {
             return self.stop_sending();
         };
-        let request = PushImageRequest {
-            message: self.outbox.pop(),
-        };
+        let request = PushImageRequest { message: self.outbox.pop() };
         if requests.try_send(request).is_err() {
             self.stop_sending();
         }
@@ -197,9 +182,7 @@ impl Driver {
             Some(Answer::Want(wanted)) => self.wanted(&wanted)?,
             Some(Answer::Finished(operation)) => return Ok(Some(operation)),
             None => {
-                return Err(CtlError::Answer {
-                    what: "an answer of an unknown kind",
-                });
+                return Err(CtlError::Answer { what: "an answer of an unknown kind" });
             }
         }
         Ok(None)
@@ -249,9 +232,7 @@ impl Driver {
     async fn interrupted(&mut self) -> Result<(), CtlError> {
         match (&self.operation, self.cancelling) {
             (None, true) => Err(CtlError::Interrupted),
-            (Some(operation), true) => Err(CtlError::Abandoned {
-                operation: operation.clone(),
-            }),
+            (Some(operation), true) => Err(CtlError::Abandoned { operation: operation.clone() }),
             (operation, false) => {
                 let operation = operation.clone();
                 self.output.note(CANCELLING);

@@ -39,14 +39,7 @@ impl Outbox {
     /// An empty one.
     pub(crate) fn new(layout: Layout, compression: Compression) -> Self {
         let (offers, data) = (VecDeque::new(), VecDeque::new());
-        Self {
-            layout,
-            compression,
-            offers,
-            data,
-            finish: None,
-            encoding: JoinSet::new(),
-        }
+        Self { layout, compression, offers, data, finish: None, encoding: JoinSet::new() }
     }
 
     /// Adds an offer. Offers overtake data: the agent's answers should be here before the data before them is through.
@@ -68,9 +61,7 @@ impl Outbox {
 
     /// Adds the end.
     pub(crate) fn finish(&mut self, offers_digest: blake3::Hash) {
-        self.finish = Some(PushFinish {
-            offers_digest: offers_digest.as_bytes().to_vec(),
-        });
+        self.finish = Some(PushFinish { offers_digest: offers_digest.as_bytes().to_vec() });
     }
 
     /// Takes what is to be sent next.
@@ -121,12 +112,7 @@ impl Outbox {
 }
 
 fn group_data(first_group: u64, group_count: u32, encoding: Encoding, payload: Bytes) -> GroupData {
-    GroupData {
-        first_group,
-        group_count,
-        encoding: encoding.into(),
-        payload,
-    }
+    GroupData { first_group, group_count, encoding: encoding.into(), payload }
 }
 
 /// Compresses content, or leaves it as it is if that does not make it shorter.
@@ -149,10 +135,7 @@ mod tests {
         let text = Bytes::from(b"compressible ".repeat(1000));
         let data = compress(3, 1, text.clone());
         assert_eq!(data.encoding(), Encoding::Zstd);
-        assert_eq!(
-            zstd::bulk::decompress(&data.payload, text.len()).expect("one frame"),
-            text
-        );
+        assert_eq!(zstd::bulk::decompress(&data.payload, text.len()).expect("one frame"), text);
 
         let mut noise = vec![0; 64 << 10];
         blake3::Hasher::new().finalize_xof().fill(&mut noise);

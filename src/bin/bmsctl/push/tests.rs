@@ -85,16 +85,8 @@ fn status(reason: Reason, code: Code) -> Status {
 }
 
 fn finished(result: operation::Result) -> Answer {
-    let metadata = Some(Any {
-        type_url: "/bms.agent.v1.OperationMetadata".to_owned(),
-        value: Vec::new(),
-    });
-    Answer::Finished(Operation {
-        name: OPERATION.to_owned(),
-        metadata,
-        done: true,
-        result: Some(result),
-    })
+    let metadata = Some(Any { type_url: "/bms.agent.v1.OperationMetadata".to_owned(), value: Vec::new() });
+    Answer::Finished(Operation { name: OPERATION.to_owned(), metadata, done: true, result: Some(result) })
 }
 
 fn failed(reason: Reason, code: Code) -> Answer {
@@ -107,10 +99,7 @@ impl Fake {
         while let Ok(Some(request)) = requests.message().await {
             match request.message.expect("a message") {
                 Message::Begin(_) => {
-                    let accepted = PushAccepted {
-                        operation: OPERATION.to_owned(),
-                        plan: None,
-                    };
+                    let accepted = PushAccepted { operation: OPERATION.to_owned(), plan: None };
                     say(&answers, Answer::Accepted(accepted)).await;
                     if self.script == Script::AwaitCancel {
                         self.begun.notify_one();
@@ -151,21 +140,14 @@ impl Fake {
         let mut values = offer.chaining_values.chunks(32);
         for group in offer.first_group..end {
             let value = values.next().map(<[u8]>::to_vec).unwrap_or_default();
-            assert!(
-                seen.offers.insert(group, value).is_none(),
-                "group {group} was offered twice"
-            );
+            assert!(seen.offers.insert(group, value).is_none(), "group {group} was offered twice");
         }
         if offer.chaining_values.is_empty() {
             return Vec::new();
         }
         let middle = offer.first_group + offer.group_count / 2;
         let halves = [middle..end, offer.first_group..middle];
-        halves
-            .into_iter()
-            .filter(|half| !half.is_empty())
-            .map(|half| self.want(half.start, half.end))
-            .collect()
+        halves.into_iter().filter(|half| !half.is_empty()).map(|half| self.want(half.start, half.end)).collect()
     }
 
     fn want(&self, first_group: u64, end: u64) -> GroupWant {
@@ -173,18 +155,11 @@ impl Fake {
         if let Script::Skip(skipped) = self.script {
             let groups: Vec<u64> = (first_group..end).collect();
             let byte = |groups: &[u64]| {
-                groups
-                    .iter()
-                    .rev()
-                    .fold(0, |byte, group| byte << 1 | u8::from(!group.is_multiple_of(skipped)))
+                groups.iter().rev().fold(0, |byte, group| byte << 1 | u8::from(!group.is_multiple_of(skipped)))
             };
             bitmap = groups.chunks(8).map(byte).collect();
         }
-        GroupWant {
-            first_group,
-            group_count: end - first_group,
-            bitmap,
-        }
+        GroupWant { first_group, group_count: end - first_group, bitmap }
     }
 
     fn received(&self, data: &GroupData) {
@@ -200,19 +175,13 @@ impl Fake {
         let mut seen = self.seen.lock().expect("no panic");
         *seen.encodings.entry(data.encoding).or_default() += 1;
         for (group, bytes) in (data.first_group..).zip(content.chunks(GROUP)) {
-            assert!(
-                seen.groups.insert(group, bytes.to_vec()).is_none(),
-                "group {group} came twice"
-            );
+            assert!(seen.groups.insert(group, bytes.to_vec()).is_none(), "group {group} came twice");
         }
     }
 }
 
 async fn say(answers: &Answers, message: Answer) {
-    answers
-        .send(Ok(PushImageResponse { message: Some(message) }))
-        .await
-        .expect("the client listens");
+    answers.send(Ok(PushImageResponse { message: Some(message) })).await.expect("the client listens");
 }
 
 #[tonic::async_trait]
@@ -286,41 +255,21 @@ impl Bench {
         let dir = tempfile::tempdir().expect("temporary directory");
         let socket = dir.path().join("agent.sock");
         let listener = UnixListener::bind(&socket).expect("bind");
-        let layout = Layout::new(
-            file.as_file().metadata().expect("metadata").len(),
-            GroupSize::new(64 << 10).expect("valid"),
-        );
-        let fake = Fake {
-            script,
-            layout,
-            seen: Arc::default(),
-            begun: Arc::default(),
-            cancelled: Arc::default(),
-        };
+        let layout =
+            Layout::new(file.as_file().metadata().expect("metadata").len(), GroupSize::new(64 << 10).expect("valid"));
+        let fake = Fake { script, layout, seen: Arc::default(), begun: Arc::default(), cancelled: Arc::default() };
         let served = tonic::transport::Server::builder()
             .add_service(ProvisioningServiceServer::new(fake.clone()).max_decoding_message_size(32 << 20))
             .add_service(OperationsServer::new(fake.clone()))
             .serve_with_incoming(UnixListenerStream::new(listener));
         let server = AbortOnDropHandle::new(tokio::spawn(async move { served.await.expect("served") }));
         let agent = Agent::connect(&socket).await.expect("it listens");
-        Self {
-            _dir: dir,
-            _server: server,
-            file,
-            layout,
-            fake,
-            agent,
-        }
+        Self { _dir: dir, _server: server, file, layout, fake, agent }
     }
 
     async fn push(&self, compression: Compression, interrupt: impl AsyncFnMut()) -> Result<Operation, CtlError> {
         let source = open(self.file.path(), &OpenOptions::default()).expect("raw");
-        let push = Push {
-            source,
-            layout: self.layout,
-            compression,
-            begin: PushBegin::default(),
-        };
+        let push = Push { source, layout: self.layout, compression, begin: PushBegin::default() };
         drive(&self.agent, push, &Output::new(OutputFormat::Json), interrupt).await
     }
 
@@ -382,49 +331,27 @@ async fn nothing_is_sent_that_the_disk_holds_already() {
 
 #[tokio::test]
 async fn a_refused_push_reads_as_a_refusal() {
-    let error = Bench::new(Script::Refuse)
-        .await
-        .push(Compression::None, never)
-        .await
-        .expect_err("refused");
+    let error = Bench::new(Script::Refuse).await.push(Compression::None, never).await.expect_err("refused");
     assert_eq!(error.exit(), Exit::Refused);
-    assert_eq!(
-        error.failure().expect("from the agent").reason,
-        Reason::DiskMounted.name()
-    );
+    assert_eq!(error.failure().expect("from the agent").reason, Reason::DiskMounted.name());
 }
 
 #[tokio::test]
 async fn an_error_of_the_operation_ends_the_push_at_once() {
-    let operation = Bench::new(Script::Fail)
-        .await
-        .push(Compression::None, never)
-        .await
-        .expect("finished");
+    let operation = Bench::new(Script::Fail).await.push(Compression::None, never).await.expect("finished");
     let error = crate::watch::outcome(operation).expect_err("failed");
-    assert_eq!(
-        (error.exit(), error.operation_name()),
-        (Exit::Mismatch, Some(OPERATION))
-    );
+    assert_eq!((error.exit(), error.operation_name()), (Exit::Mismatch, Some(OPERATION)));
 }
 
 #[tokio::test]
 async fn a_status_after_the_agent_began_is_the_operations_error() {
-    let error = Bench::new(Script::Break)
-        .await
-        .push(Compression::None, never)
-        .await
-        .expect_err("broken");
+    let error = Bench::new(Script::Break).await.push(Compression::None, never).await.expect_err("broken");
     assert_eq!((error.exit(), error.operation_name()), (Exit::Failed, Some(OPERATION)));
 }
 
 #[tokio::test]
 async fn a_stream_that_ends_without_a_result_is_an_error() {
-    let error = Bench::new(Script::Vanish)
-        .await
-        .push(Compression::None, never)
-        .await
-        .expect_err("vanished");
+    let error = Bench::new(Script::Vanish).await.push(Compression::None, never).await.expect_err("vanished");
     assert!(matches!(error, CtlError::Answer { .. }), "{error}");
 }
 
@@ -434,9 +361,5 @@ async fn an_interrupt_cancels_the_operation_and_waits_for_its_end() {
     let begun = Arc::clone(&bench.fake.begun);
     let ended = bench.push(Compression::None, async || begun.notified().await).await;
     let error = ended.and_then(crate::watch::outcome).expect_err("cancelled");
-    assert_eq!(
-        (error.exit(), error.operation_name()),
-        (Exit::Cancelled, Some(OPERATION)),
-        "{error}"
-    );
+    assert_eq!((error.exit(), error.operation_name()), (Exit::Cancelled, Some(OPERATION)), "{error}");
 }

@@ -111,10 +111,7 @@ impl From<v1::Partition> for PartitionView {
 
 impl From<v1::DiskRefusal> for RefusalView {
     fn from(refusal: v1::DiskRefusal) -> Self {
-        Self {
-            reason: refusal.reason,
-            detail: refusal.detail,
-        }
+        Self { reason: refusal.reason, detail: refusal.detail }
     }
 }
 
@@ -186,12 +183,8 @@ pub(crate) mod tests {
 
     #[test]
     fn json_of_a_plan_has_all_keys() {
-        let plan = v1::InstallPlan {
-            disk: Some(disk()),
-            image_bytes: 4 << 30,
-            kept_bytes: 1 << 30,
-            ..Default::default()
-        };
+        let plan =
+            v1::InstallPlan { disk: Some(disk()), image_bytes: 4 << 30, kept_bytes: 1 << 30, ..Default::default() };
         let expected = json!({
             "disk": {
                 "name": "nvme0n1",
@@ -231,9 +224,6 @@ pub(crate) mod tests {
             "wiped_bytes": 0,
             "in_place": false,
         });
-        assert_eq!(
-            serde_json::to_value(PlanView::from(plan)).expect("serializable"),
-            expected
-        );
+        assert_eq!(serde_json::to_value(PlanView::from(plan)).expect("serializable"), expected);
     }
 }

@@ -101,9 +101,6 @@ mod tests {
             "cpu_count": 96,
             "memory_bytes": 274_877_906_944_u64,
         });
-        assert_eq!(
-            serde_json::to_value(HostView::from(host)).expect("serializable"),
-            expected
-        );
+        assert_eq!(serde_json::to_value(HostView::from(host)).expect("serializable"), expected);
     }
 }

@@ -92,9 +92,7 @@ impl OperationView {
 
 /// What the agent says of an operation beside its state.
 pub(crate) fn metadata(operation: &Operation) -> Result<v1::OperationMetadata, CtlError> {
-    let any = operation.metadata.as_ref().ok_or(CtlError::Answer {
-        what: "an operation without metadata",
-    })?;
+    let any = operation.metadata.as_ref().ok_or(CtlError::Answer { what: "an operation without metadata" })?;
     unpack(any, "bms.agent.v1.OperationMetadata")
 }
 
@@ -103,21 +101,11 @@ impl ResultView {
         if is(response, "bms.agent.v1.VerifyDiskResult") {
             let result: v1::VerifyDiskResult = unpack(response, "bms.agent.v1.VerifyDiskResult")?;
             let disk = result.disk.unwrap_or_default().into();
-            return Ok(Self {
-                disk,
-                root: hex(&result.root),
-                size_bytes: result.size_bytes,
-                warnings: Vec::new(),
-            });
+            return Ok(Self { disk, root: hex(&result.root), size_bytes: result.size_bytes, warnings: Vec::new() });
         }
         let result: v1::InstallResult = unpack(response, "bms.agent.v1.InstallResult")?;
         let disk = result.disk.unwrap_or_default().into();
-        Ok(Self {
-            disk,
-            root: hex(&result.root),
-            size_bytes: result.size_bytes,
-            warnings: result.warnings,
-        })
+        Ok(Self { disk, root: hex(&result.root), size_bytes: result.size_bytes, warnings: result.warnings })
     }
 }
 
@@ -140,9 +128,7 @@ fn is(any: &Any, message: &str) -> bool {
 }
 
 fn unpack<M: Message + Default>(any: &Any, message: &str) -> Result<M, CtlError> {
-    let unknown = CtlError::Answer {
-        what: "an operation with a message of another type",
-    };
+    let unknown = CtlError::Answer { what: "an operation with a message of another type" };
     if !is(any, message) {
         return Err(unknown);
     }
@@ -168,10 +154,7 @@ pub(crate) mod tests {
     use crate::view::non_empty;
 
     fn any(name: &str, message: &impl Message) -> Any {
-        Any {
-            type_url: format!("type.googleapis.com/bms.agent.v1.{name}"),
-            value: message.encode_to_vec(),
-        }
+        Any { type_url: format!("type.googleapis.com/bms.agent.v1.{name}"), value: message.encode_to_vec() }
     }
 
     fn operation(result: Option<operation::Result>) -> Operation {
@@ -180,21 +163,11 @@ pub(crate) mod tests {
             request_id: "r".to_owned(),
             disk: "sda".to_owned(),
             stage: v1::Stage::ReadBack.into(),
-            progress: Some(v1::Progress {
-                total_bytes: 100,
-                verified_bytes: 40,
-                ..v1::Progress::default()
-            }),
+            progress: Some(v1::Progress { total_bytes: 100, verified_bytes: 40, ..v1::Progress::default() }),
             rate_bytes_per_second: 10,
             eta: Some(Duration { seconds: 6, nanos: 0 }),
-            started_at: Some(Timestamp {
-                seconds: 10,
-                nanos: 900_000_000,
-            }),
-            ended_at: result.is_some().then_some(Timestamp {
-                seconds: 13,
-                nanos: 400_000_000,
-            }),
+            started_at: Some(Timestamp { seconds: 10, nanos: 900_000_000 }),
+            ended_at: result.is_some().then_some(Timestamp { seconds: 13, nanos: 400_000_000 }),
             cancel_requested: false,
         };
         Operation {
@@ -243,38 +216,22 @@ pub(crate) mod tests {
 
     #[test]
     fn a_done_operation_has_a_result_or_an_error() {
-        let installed = v1::InstallResult {
-            root: vec![0xab; 32],
-            size_bytes: 7,
-            ..v1::InstallResult::default()
-        };
+        let installed = v1::InstallResult { root: vec![0xab; 32], size_bytes: 7, ..v1::InstallResult::default() };
         let response = operation::Result::Response(any("InstallResult", &installed));
         let view = OperationView::new(operation(Some(response))).expect("well-formed");
         let result = view.result.expect("has a result");
         assert_eq!((result.root, result.size_bytes), ("ab".repeat(32), 7));
         assert_eq!(view.duration_milliseconds, Some(2_500));
 
-        let status = tonic_types::Status {
-            code: 1,
-            message: "cancelled".to_owned(),
-            details: Vec::new(),
-        };
+        let status = tonic_types::Status { code: 1, message: "cancelled".to_owned(), details: Vec::new() };
         let view = OperationView::new(operation(Some(operation::Result::Error(status)))).expect("well-formed");
         let error = view.error.expect("has an error");
-        assert_eq!(
-            (error.exit, error.operation),
-            (Exit::Cancelled, non_empty("operations/1"))
-        );
+        assert_eq!((error.exit, error.operation), (Exit::Cancelled, non_empty("operations/1")));
     }
 
     #[test]
     fn an_answer_of_another_type_is_no_result() {
         let response = operation::Result::Response(any("Disk", &v1::Disk::default()));
-        assert_eq!(
-            OperationView::new(operation(Some(response)))
-                .expect_err("malformed")
-                .exit(),
-            Exit::Failed
-        );
+        assert_eq!(OperationView::new(operation(Some(response))).expect_err("malformed").exit(), Exit::Failed);
     }
 }
