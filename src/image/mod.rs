@@ -3,6 +3,7 @@
 //! Everything here is blocking and knows nothing of disks, requests or the network.
 
 pub mod group;
+pub mod hash;
 pub mod manifest;
 pub mod scan;
 pub mod source;

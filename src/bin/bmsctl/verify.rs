@@ -1,6 +1,7 @@
 //! `bmsctl verify`
 
 use bms_agent::image::group::{GroupSize, Layout};
+use bms_agent::image::hash::tree_of;
 use bms_agent::rpc::proto::v1::VerifyDiskRequest;
 use uuid::Uuid;
 
@@ -9,9 +10,10 @@ use crate::connect::Agent;
 use crate::disk::wire_selector;
 use crate::error::CtlError;
 use crate::exit::Exit;
-use crate::image::{ImageHash, open_image};
+use crate::image::open_image;
 use crate::operation::describe;
 use crate::output::Output;
+use crate::push::workers;
 use crate::watch::{outcome, wait};
 
 /// What the disk must hold: the hash of its first bytes, and how many; neither for the agent's own record.
@@ -41,8 +43,8 @@ fn expected(args: &VerifyArgs, output: &Output) -> Result<Expected, CtlError> {
         output.note(&format!("hashing {}", path.display()));
         let source = open_image(path, args.format, args.size)?;
         let layout = Layout::new(source.len_bytes(), GroupSize::default());
-        let hash = ImageHash::of(&source, layout)?;
-        return Ok(Expected { root: hash.root.as_bytes().to_vec(), size_bytes: layout.len_bytes() });
+        let tree = tree_of(&source, layout, workers()).map_err(|source| CtlError::ReadImage { source })?;
+        return Ok(Expected { root: tree.root().as_bytes().to_vec(), size_bytes: layout.len_bytes() });
     }
     let root = args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default();
     Ok(Expected { root, size_bytes: args.size.unwrap_or_default() })

@@ -6,13 +6,12 @@ use std::collections::BTreeMap;
 
 use bms_agent::image::group::{ChainingValue, Layout};
 use bms_agent::image::scan::Piece;
+use bms_agent::image::tree::OffersDigest;
 use bms_agent::rpc::proto::v1::{GroupOffer, GroupWant};
 use bytes::Bytes;
 
 /// Most content of one data message, unless a single group is larger. Larger messages are slower.
 const BATCH_BYTES: u64 = 1 << 20;
-/// Groups whose digest input is put together before it is hashed.
-const DIGEST_GROUPS: usize = 1024;
 
 /// Books that do not balance: the agent or the scan does not keep to the protocol.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -141,23 +140,15 @@ impl Ledger {
     }
 
     /// BLAKE3 over all offers in order of groups, as `PushFinish` has it.
-    pub(crate) fn digest(&self) -> blake3::Hash {
-        let mut hasher = blake3::Hasher::new();
-        let mut input = Vec::with_capacity(DIGEST_GROUPS * 33);
-        for entries in self.entries.chunks(DIGEST_GROUPS) {
-            input.clear();
-            for entry in entries {
-                match entry {
-                    Entry::Offered(value) | Entry::Answered(value) => {
-                        input.push(1);
-                        input.extend_from_slice(&value.0);
-                    }
-                    Entry::Hole | Entry::Unknown => input.extend_from_slice(&[0; 33]),
-                }
+    pub(crate) fn digest(&self) -> [u8; 32] {
+        let mut digest = OffersDigest::default();
+        for entry in &self.entries {
+            match entry {
+                Entry::Offered(value) | Entry::Answered(value) => digest.data(value),
+                Entry::Hole | Entry::Unknown => digest.hole(),
             }
-            hasher.update(&input);
         }
-        hasher.finalize()
+        digest.finish()
     }
 
     /// `count` as a number of entries, if the image has these groups.
@@ -234,6 +225,7 @@ impl Batch {
 mod tests {
     use bms_agent::image::group::{GroupSize, Layout};
     use bms_agent::image::scan::Piece;
+    use bms_agent::image::tree::OffersDigest;
     use bms_agent::rpc::proto::v1::GroupWant;
     use bytes::Bytes;
 
@@ -376,7 +368,7 @@ mod tests {
             input.push(u8::from(!is_hole));
             input.extend_from_slice(if is_hole { &[0; 32] } else { &chaining_values[0].0 });
         }
-        assert_eq!(forwards.digest(), blake3::hash(&input));
+        assert_eq!(forwards.digest(), *blake3::hash(&input).as_bytes());
         assert_eq!(backwards.digest(), forwards.digest());
         answered(&mut forwards, &want(0, 10, &[]));
         assert_eq!(forwards.digest(), backwards.digest(), "answers do not change it");

@@ -60,8 +60,8 @@ impl Outbox {
     }
 
     /// Adds the end.
-    pub(crate) fn finish(&mut self, offers_digest: blake3::Hash) {
-        self.finish = Some(PushFinish { offers_digest: offers_digest.as_bytes().to_vec() });
+    pub(crate) fn finish(&mut self, offers_digest: [u8; 32]) {
+        self.finish = Some(PushFinish { offers_digest: offers_digest.to_vec() });
     }
 
     /// Takes what is to be sent next.
