@@ -33,7 +33,8 @@ const WAITING_JOBS: usize = 64;
 /// How much memory an operation may use, and how many threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Resources {
-    /// Bytes in all: a quarter for the workers' buffers, half for content on its way to them, a quarter for the ledger.
+    /// Bytes in all: a quarter each for the workers' buffers, for content on its way to them, for the ledger, and for what
+    /// the transport holds.
     pub memory_bytes: u64,
     /// Most workers.
     pub workers: NonZeroUsize,
@@ -42,7 +43,7 @@ pub struct Resources {
 impl Resources {
     /// Bytes of content that may be on its way to the workers.
     pub const fn in_flight_bytes(self) -> u64 {
-        self.memory_bytes / 2
+        self.memory_bytes / 4
     }
 
     /// Most groups that an image may have.
