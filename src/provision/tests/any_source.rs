@@ -55,7 +55,8 @@ fn manner() -> impl Strategy<Value = Manner> {
 /// The steps of such a source.
 fn script(image: &Image, manner: &Manner) -> Vec<Step> {
     let encoding = if manner.compressed { Encoding::Zstd } else { Encoding::Raw };
-    let shuffled = |items: Vec<_>, seed: Option<u64>| seed.map_or_else(|| items.clone(), |seed| order(items.clone(), seed));
+    let shuffled =
+        |items: Vec<_>, seed: Option<u64>| seed.map_or_else(|| items.clone(), |seed| order(items.clone(), seed));
     let offers = shuffled(stretches(0..image.layout.groups(), manner.offer_chunk), manner.offer_seed);
     let mut steps = Vec::new();
     for _ in 0..manner.times {

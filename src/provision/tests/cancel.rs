@@ -68,11 +68,8 @@ fn a_cancel_before_the_first_write_leaves_the_reason_too() {
 fn an_exchanged_disk_is_not_committed_and_not_touched_again() {
     let rig = rig();
     // The third flush covers the content; what follows is read-back and commit.
-    let (device, stranger) = (rig.device.clone(), rig.old.clone());
-    rig.device.before(Call::Flush, 2, move || {
-        device.replace();
-        drop(stranger);
-    });
+    let device = rig.device.clone();
+    rig.device.before(Call::Flush, 2, move || device.replace());
     let ended = rig.install(push(&rig.image));
     assert_eq!(ended.reason(), Reason::DiskChanged);
     let content = rig.device.content();
