@@ -101,13 +101,14 @@ impl InstallJob<'_> {
     /// # Errors
     /// Whatever went wrong first.
     pub fn run(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
-        self.records.forget(&self.plan.disk.identity)?;
-        let outcome = self.attempt(feed);
+        let forgotten = self.records.forget(&self.plan.disk.identity);
+        let outcome = forgotten.map_err(ProvisionError::from).and_then(|()| self.write(feed));
         self.halt.cancel();
-        if let Err(error) = &outcome {
-            self.abandon(error);
-        }
         outcome
+    }
+
+    fn write(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
+        self.attempt(feed).inspect_err(|error| self.abandon(error))
     }
 
     fn attempt(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
@@ -233,10 +234,12 @@ impl InstallJob<'_> {
         Ok(reread.err().map(warning).into_iter().collect())
     }
 
-    /// Leaves the disk without a boot region, and the reason on it. The error that led here counts, not one in here.
+    /// Leaves the disk without a boot region, and the reason on it. The error that led here counts, not one in here. A
+    /// disk that took the place of the one that was opened is not touched.
     fn abandon(&self, error: &ProvisionError) {
         let reason = error.reason().name();
-        if let Err(error) = self.boot_region().clear(self.device, &self.marker(reason)) {
+        let cleared = self.device.confirm().and_then(|()| self.boot_region().clear(self.device, &self.marker(reason)));
+        if let Err(error) = cleared {
             tracing::error!(disk = self.device.name(), reason, %error, "cannot leave a marker on the disk");
         }
     }

@@ -65,6 +65,7 @@ impl<'a> Worker<'a> {
 
     /// Works until there is nothing left to do. A failure stops all workers.
     pub(super) fn run(mut self) {
+        let _stop = StopOnPanic(&self.shared.queue);
         while let Some(work) = self.shared.queue.next() {
             if let Err(error) = self.perform(work) {
                 self.shared.queue.fail(error);
@@ -336,6 +337,17 @@ impl<'a> Worker<'a> {
 
     fn read_back_error(&self, offset: u64) -> ProvisionError {
         ProvisionError::ReadBack { disk: self.shared.device.name().to_owned(), offset }
+    }
+}
+
+/// Stops everything if a worker panics: the others would wait for what it had in hand.
+struct StopOnPanic<'a>(&'a Queue);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
     }
 }
 
