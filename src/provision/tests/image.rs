@@ -60,7 +60,7 @@ impl Image {
     }
 
     pub(super) fn tree(&self) -> Tree {
-        let group = |group| Group { chaining_value: self.value(group), hole: self.is_hole(group) };
+        let group = |group| if self.is_hole(group) { Group::Hole } else { Group::Data(self.value(group)) };
         Tree::new(self.layout, (0..self.layout.groups()).map(group).collect()).expect("one for each group")
     }
 
