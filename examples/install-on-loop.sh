@@ -38,7 +38,7 @@ clean_up() {
 
 make_loop_device() {
   truncate -s "$1" "$work/disk"
-  losetup --find --show --sector-size "$block_size" "$work/disk"
+  losetup --find --show --partscan --sector-size "$block_size" "$work/disk"
 }
 
 start_daemon() {

@@ -155,12 +155,14 @@ mod tests {
 
     /// `InvalidArgument` as people write it: `INVALID_ARGUMENT`.
     fn written(code: Code) -> String {
-        let camel = format!("{code:?}");
-        let breaks = |(at, letter): (usize, char)| at > 0 && letter.is_ascii_uppercase();
-        let letters = camel.char_indices().flat_map(|(at, letter)| {
-            [breaks((at, letter)).then_some('_'), Some(letter.to_ascii_uppercase())].into_iter().flatten()
-        });
-        letters.collect()
+        let mut text = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_ascii_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_uppercase());
+        }
+        text
     }
 
     /// Reason and code of each row of the documentation.

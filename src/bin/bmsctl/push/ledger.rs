@@ -225,7 +225,6 @@ impl Batch {
 mod tests {
     use bms_agent::image::group::{GroupSize, Layout};
     use bms_agent::image::scan::Piece;
-    use bms_agent::image::tree::OffersDigest;
     use bms_agent::rpc::proto::v1::GroupWant;
     use bytes::Bytes;
 
