@@ -100,6 +100,7 @@ show bmsctl disk list
 say "Installing"
 show bmsctl install --image "$image" --disk "$disk" --yes
 show bmsctl verify --disk "$disk" --image "$image"
+show bmsctl disk list
 show bmsctl operation list
 
 say "A second opinion"
