@@ -38,7 +38,7 @@ clean_up() {
 
 make_loop_device() {
   truncate -s "$1" "$work/disk"
-  losetup --find --show --sector-size "$block_size" "$work/disk"
+  losetup --find --show --partscan --sector-size "$block_size" "$work/disk"
 }
 
 start_daemon() {
@@ -100,6 +100,7 @@ show bmsctl disk list
 say "Installing"
 show bmsctl install --image "$image" --disk "$disk" --yes
 show bmsctl verify --disk "$disk" --image "$image"
+show bmsctl disk list
 show bmsctl operation list
 
 say "A second opinion"

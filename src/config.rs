@@ -38,7 +38,7 @@ pub struct Config {
     pub memory_budget: u64,
     /// Whether loop devices are disks. For tests and trials.
     pub allow_loop_devices: bool,
-    /// Threads that hash and write; as many as there are CPUs if absent. In the file 0 is absent.
+    /// Threads that hash and write, for one operation; 4 if absent. In the file 0 is absent.
     #[serde(deserialize_with = "write_workers")]
     pub write_workers: Option<usize>,
     /// Which log lines are kept: a level, or a filter as of `tracing`.

@@ -151,7 +151,7 @@ reasons! {
     /// Too many operations run.
     OperationLimit = "OPERATION_LIMIT", Exhausted, "wait for one to end";
     /// A caller cancelled the operation.
-    OperationCancelled = "OPERATION_CANCELLED", Cancelled, "the disk has no boot region; install again when ready";
+    OperationCancelled = "OPERATION_CANCELLED", Cancelled, "begin it again when ready; a cancelled install leaves a disk without a boot region";
     /// The agent is stopping.
     AgentStopping = "AGENT_STOPPING", Unavailable, "try again when the agent is back";
     /// The agent cannot keep its records.

@@ -34,7 +34,7 @@ pub enum AgentError {
     #[error(transparent)]
     Record(#[from] RecordError),
     /// There is nothing to verify against.
-    #[error("disk {disk} was not installed by this agent, so that nothing is known to compare it with")]
+    #[error("there is no record of a finished install on disk {disk} to compare it with")]
     NoRecord {
         /// Kernel name of the disk.
         disk: String,

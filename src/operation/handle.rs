@@ -186,13 +186,14 @@ impl Operation {
         });
     }
 
-    /// Bytes of work done, and in all: an install moves each byte once to the disk and once back.
+    /// Bytes done, and in all. An install moves each byte to the disk and back: on the disk it counts half, proven whole, so
+    /// that a rate is one of the image.
     const fn work(&self, progress: &Progress) -> (u64, u64) {
         match self.kind {
             OperationKind::Verify => (progress.verified_bytes, progress.total_bytes),
             OperationKind::Install => {
                 let placed = progress.written_bytes + progress.present_bytes + progress.hole_bytes;
-                (placed + progress.verified_bytes, progress.total_bytes.saturating_mul(2))
+                (u64::midpoint(placed, progress.verified_bytes), progress.total_bytes)
             }
         }
     }

@@ -260,11 +260,16 @@ impl Running {
 
     /// Takes the operation back: nothing was begun, and nobody was told of it.
     pub fn withdraw(mut self) {
-        self.registry.state().remove(self.operation.id);
+        let mut state = self.registry.state();
+        state.remove(self.operation.id);
+        state.disks.remove(&self.disk);
         self.ended = true;
     }
 
+    /// Whoever sees the end may have the disk: both change at once.
     fn end(&mut self, result: Result<Outcome, Failure>) {
+        let mut state = self.registry.state();
+        state.disks.remove(&self.disk);
         self.operation.end(self.registry.clock.now(), result);
         self.ended = true;
     }
@@ -276,7 +281,6 @@ impl Drop for Running {
             let message = format!("the work of {} ended without a result", self.operation.name());
             self.end(Err(Failure { reason: Reason::Internal, message, metadata: Vec::new() }));
         }
-        self.registry.state().disks.remove(&self.disk);
         self.registry.ended.notify_waiters();
     }
 }

@@ -61,7 +61,9 @@ where
 
 /// The status of an error, which is logged here and nowhere else.
 fn refuse<E: DomainError>(error: &E) -> Status {
-    tracing::warn!(reason = error.reason().name(), %error, "refused a call");
+    // One line: the table of candidates below it is for the caller.
+    let text = error.to_string();
+    tracing::warn!(reason = error.reason().name(), error = text.lines().next(), "refused a call");
     status::status(error)
 }
 

@@ -124,7 +124,7 @@ mod tests {
     use tonic::Code;
     use tonic_types::StatusExt as _;
 
-    use super::{DOMAIN, RequestError, failure_status, operation_error, status};
+    use super::{DOMAIN, RequestError, code, failure_status, operation_error, status};
     use crate::operation::Failure;
     use crate::reason::{ErrorKind, Reason};
 
@@ -151,6 +151,41 @@ mod tests {
             assert_eq!((kept.code, kept.message.as_str()), (i32::from(sent.code()), sent.message()));
             assert!(!kept.details.is_empty(), "{}", reason.name());
         }
+    }
+
+    /// `InvalidArgument` as people write it: `INVALID_ARGUMENT`.
+    fn written(code: Code) -> String {
+        let mut text = String::new();
+        for letter in format!("{code:?}").chars() {
+            if letter.is_ascii_uppercase() && !text.is_empty() {
+                text.push('_');
+            }
+            text.push(letter.to_ascii_uppercase());
+        }
+        text
+    }
+
+    /// Reason and code of each row of the documentation.
+    fn documented() -> Vec<(String, String)> {
+        let rows = include_str!("../../docs/errors.md").lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.map(|row| row.split(" | ").map(|cell| cell.trim_matches(['`', '|', ' '])).collect::<Vec<_>>());
+        cells
+            .map(|cells| {
+                assert_eq!(cells.len(), 5, "{cells:?}");
+                assert!(cells.iter().all(|cell| !cell.is_empty()), "{cells:?}");
+                (cells[0].to_owned(), cells[1].to_owned())
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_reason_has_one_row_in_the_documentation_with_its_code() {
+        let mut documented = documented();
+        let mut known: Vec<_> =
+            Reason::ALL.iter().map(|reason| (reason.name().to_owned(), written(code(reason.kind())))).collect();
+        documented.sort_unstable();
+        known.sort_unstable();
+        assert_eq!(documented, known);
     }
 
     #[test]

@@ -11,21 +11,56 @@ use uuid::Uuid;
 use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
 
+/// Names a disk, for those who type it.
+const SELECTOR_HELP: &str = "\
+Selectors:
+  A disk is named by what it is, never by a path: key=value, joined by commas. All must hold, and for one disk only.
+  A comma or backslash in a value has a backslash before it. Sizes may end in K, M, G or T.
+
+  serial=S64GNE0R900001             its serial number: the best name, it survives a reboot and another slot
+  wwn=eui.0025385b31b0a7c1          its WWN, EUI-64 or NGUID
+  model=INTEL SSDPE2KX040T8,size=4000787030016
+  name=nvme0n1,min-size=400G        its kernel name, which may change at the next boot
+  by-path=pci-0000:3b:00.0-nvme-1   where it is plugged in
+  backing-file=/tmp/disk            a loop device, where the agent allows them
+
+  Also: transport (nvme, ata, sas, scsi, virtio, usb, iscsi, fc, mmc, loop), rotational (yes, no), block-size, diskseq.
+  `bmsctl disk list` shows what there is.";
+
+/// What every command's help ends with.
+fn ending() -> String {
+    format!("{}\n\nEnvironment:\n  BMSCTL_SOCKET  the agent's socket, unless --socket gives it", Exit::help())
+}
+
+/// What the help of commands on one disk ends with.
+fn disk_ending() -> String {
+    format!("{SELECTOR_HELP}\n\n{}", ending())
+}
+
 /// Writes disk images to this server's disks, and proves that they are there.
 #[derive(Debug, Parser)]
-#[command(name = "bmsctl", version, after_help = Exit::help())]
+#[command(name = "bmsctl", version, after_help = ending())]
 pub(crate) struct Cli {
     /// Socket of the agent.
     #[arg(
         long,
         global = true,
         env = "BMSCTL_SOCKET",
+        hide_env = true,
         default_value = "/run/bms-agent/agent.sock",
-        value_name = "PATH"
+        value_name = "PATH",
+        help_heading = "Options of every command"
     )]
     pub(crate) socket: PathBuf,
-    /// How results are printed on standard output; all else goes to standard error.
-    #[arg(long, global = true, value_enum, default_value_t, value_name = "FORMAT")]
+    /// How results are printed: tables for people, JSON for programs. All else goes to standard error.
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORMAT",
+        help_heading = "Options of every command"
+    )]
     pub(crate) output: OutputFormat,
     /// What to do.
     #[command(subcommand)]
@@ -35,10 +70,9 @@ pub(crate) struct Cli {
 /// How results are printed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OutputFormat {
-    /// Tables for people.
+    // No doc comments here: clap would spread the help of every command over twice the lines.
     #[default]
     Table,
-    /// One JSON document; `operation watch`: one a line.
     Json,
 }
 
@@ -55,8 +89,10 @@ pub(crate) enum Command {
     #[command(subcommand)]
     Image(ImageCommand),
     /// Install an image onto a disk. DESTROYS what is on the disk.
+    #[command(after_help = disk_ending())]
     Install(InstallArgs),
     /// Read a disk and compare it with an image, a root, or the agent's record of its last install.
+    #[command(after_help = disk_ending())]
     Verify(VerifyArgs),
     /// Long-running operations of the agent.
     #[command(subcommand)]
@@ -67,6 +103,7 @@ pub(crate) enum Command {
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostCommand {
     /// Show the hardware model and how the server was booted.
+    #[command(after_help = ending())]
     Show,
 }
 
@@ -74,6 +111,7 @@ pub(crate) enum HostCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum DiskCommand {
     /// List the disks, what they are used for, and what would keep an install from them.
+    #[command(after_help = ending())]
     List,
 }
 
@@ -81,6 +119,7 @@ pub(crate) enum DiskCommand {
 #[derive(Debug, Subcommand)]
 pub(crate) enum ImageCommand {
     /// Print the BLAKE3 of the raw content: what `b3sum` prints of the raw file.
+    #[command(after_help = ending())]
     Hash(HashArgs),
 }
 
@@ -116,8 +155,7 @@ pub(crate) struct InstallArgs {
     pub(crate) image: PathBuf,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
-    /// The disk, as `serial=...,size=...`: keys serial, wwn, by-path, name, model, transport, rotational, size, min-size,
-    /// block-size, diskseq, backing-file. Exactly one disk must be left.
+    /// The disk, as serial=S64GNE0R900001; see below.
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) disk: Selector,
     /// Show what would be done and lost, and stop.
@@ -147,7 +185,7 @@ pub(crate) struct InstallArgs {
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("against").args(["image", "root"]))]
 pub(crate) struct VerifyArgs {
-    /// The disk, as for `install`.
+    /// The disk, as serial=S64GNE0R900001; see below.
     #[arg(long, value_name = "SELECTOR")]
     pub(crate) disk: Selector,
     /// Compare with this image file, which is hashed first.
@@ -171,19 +209,23 @@ pub(crate) struct VerifyArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum OperationCommand {
     /// List what the agent remembers, newest first.
+    #[command(after_help = ending())]
     List,
     /// Show one.
+    #[command(after_help = ending())]
     Show(OperationArgs),
-    /// Follow one until it is done; the exit code is its end's.
+    /// Follow one until it is done; the exit code is its end's. With `--output json`, one document a line.
+    #[command(after_help = ending())]
     Watch(OperationArgs),
-    /// Ask one to stop.
+    /// Ask one to stop. A cancelled install leaves a disk that cannot boot and says why.
+    #[command(after_help = ending())]
     Cancel(OperationArgs),
 }
 
 /// Which operation.
 #[derive(Debug, Args)]
 pub(crate) struct OperationArgs {
-    /// Its name.
+    /// Its name, with or without `operations/`.
     #[arg(value_parser = parse_operation)]
     pub(crate) name: String,
 }
@@ -204,7 +246,7 @@ mod tests {
     use clap::CommandFactory as _;
     use clap::Parser as _;
 
-    use super::{Cli, Command, OperationCommand};
+    use super::{Cli, Command, OperationCommand, Selector};
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -213,6 +255,33 @@ mod tests {
     #[test]
     fn the_tree_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn the_help_of_every_command_tells_exit_codes_and_of_those_on_a_disk_selectors() {
+        fn walk(command: &mut clap::Command, found: &mut Vec<(String, String)>) {
+            let name = command.get_name().to_owned();
+            if command.get_subcommands().next().is_none() {
+                found.push((name, command.render_help().to_string()));
+            }
+            command.get_subcommands_mut().for_each(|command| walk(command, found));
+        }
+        let mut commands = Vec::new();
+        walk(&mut Cli::command(), &mut commands);
+        assert_eq!(commands.len(), 9);
+        for (name, help) in commands {
+            assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
+            assert_eq!(help.contains("Selectors:"), ["install", "verify"].contains(&name.as_str()), "{name}:\n{help}");
+        }
+    }
+
+    #[test]
+    fn the_selectors_of_the_help_are_selectors() {
+        let examples = super::SELECTOR_HELP.lines().filter(|line| line.starts_with("  ") && line.contains('='));
+        let typed =
+            examples.filter_map(|line| line.trim().split("  ").next()).filter(|text| !text.contains("key=value"));
+        let parsed: Vec<Selector> = typed.map(|text| text.parse().expect(text)).collect();
+        assert_eq!(parsed.len(), 6);
     }
 
     #[test]

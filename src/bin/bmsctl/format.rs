@@ -25,6 +25,16 @@ pub(crate) fn duration(time: Duration) -> String {
     }
 }
 
+/// Time left, which is a guess and has no tenths: `1 h 02 min`, `12 s`, `4 s`.
+pub(crate) fn time_left(seconds: u64) -> String {
+    if seconds < 10 { format!("{seconds} s") } else { duration(Duration::from_secs(seconds)) }
+}
+
+/// A time of the day as the agent gives it, to the second: `2026-01-31T12:00:00Z`.
+pub(crate) fn to_the_second(rfc3339: &str) -> String {
+    rfc3339.split_once('.').map_or_else(|| rfc3339.to_owned(), |(seconds, _fraction)| format!("{seconds}Z"))
+}
+
 /// Lower-case hex.
 pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
@@ -44,7 +54,7 @@ pub(crate) fn parse_root(text: &str) -> Result<blake3::Hash, &'static str> {
 mod tests {
     use std::time::Duration;
 
-    use super::{duration, hex, parse_root, rate};
+    use super::{duration, hex, parse_root, rate, time_left, to_the_second};
 
     #[test]
     fn rates_are_sizes_a_second() {
@@ -58,6 +68,14 @@ mod tests {
             [(0, "0.0 s"), (4_250, "4.2 s"), (12_900, "12 s"), (185_000, "3 min 05 s"), (3_725_000, "1 h 02 min")];
         for (millis, text) in cases {
             assert_eq!(duration(Duration::from_millis(millis)), text);
+        }
+        assert_eq!((time_left(4), time_left(12)), ("4 s".to_owned(), "12 s".to_owned()));
+    }
+
+    #[test]
+    fn times_of_the_day_lose_their_fractions() {
+        for time in ["2026-01-31T12:00:00.123456789Z", "2026-01-31T12:00:00Z"] {
+            assert_eq!(to_the_second(time), "2026-01-31T12:00:00Z");
         }
     }
 

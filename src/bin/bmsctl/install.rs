@@ -68,15 +68,15 @@ fn plan(answer: PlanInstallResponse) -> Result<(PlanView, Vec<u8>), CtlError> {
 /// What will be done, and what will be lost.
 fn describe_plan(plan: &PlanView) -> String {
     let disk = &plan.disk;
-    let how = if plan.in_place { "in place: only what differs is moved" } else { "in full" };
+    let how = if plan.in_place { "in place: only what differs is moved" } else { "in full: every group is moved" };
     let mut fields = Fields::new()
         .field("disk", &disk.name)
-        .some("serial", disk.serial.as_deref().or(disk.wwn.as_deref()))
-        .some("model", disk.model.as_deref())
+        .maybe("serial", disk.serial.as_deref().or(disk.wwn.as_deref()))
+        .maybe("model", disk.model.as_deref())
         .maybe("backing file", disk.backing_file.as_deref())
         .field("size", &format!("{} ({} bytes)", bytes(disk.size_bytes), disk.size_bytes))
         .field("image", &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes))
-        .field("installed", how);
+        .field("method", how);
     if plan.wiped_bytes > 0 {
         fields = fields.field("beyond it", &format!("{} will be zeroed", bytes(plan.wiped_bytes)));
     }

@@ -1,5 +1,7 @@
 //! `bmsctl operation`
 
+use std::time::Duration;
+
 use bms_agent::rpc::proto::longrunning::{
     CancelOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
 };
@@ -9,11 +11,11 @@ use crate::cli::{OperationCommand, OutputFormat};
 use crate::connect::Agent;
 use crate::error::CtlError;
 use crate::exit::Exit;
-use crate::format::{bytes, duration, rate};
+use crate::format::{bytes, duration, rate, to_the_second};
 use crate::output::Output;
 use crate::progress::Reporter;
 use crate::table::{Fields, or_dash, table};
-use crate::view::OperationView;
+use crate::view::{OperationView, ProgressView};
 use crate::watch::follow;
 
 /// Operations asked for at once.
@@ -93,15 +95,17 @@ async fn cancel(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlE
 fn list_table(operations: &[OperationView]) -> String {
     let rows = operations.iter().map(|operation| {
         [
-            operation.name.clone(),
+            // Any command takes it without the collection, too.
+            operation.name.strip_prefix("operations/").unwrap_or(&operation.name).to_owned(),
             or_dash(operation.kind.as_deref()),
             operation.disk.clone(),
             state(operation),
             format!("{} of {}", bytes(operation.progress.verified_bytes), bytes(operation.progress.total_bytes)),
-            or_dash(operation.started_at.as_deref()),
+            or_dash(operation.started_at.as_deref().map(to_the_second).as_deref()),
+            or_dash(lasted(operation).map(duration).as_deref()),
         ]
     });
-    table(["name", "kind", "disk", "state", "verified", "started"], rows)
+    table(["name", "kind", "disk", "state", "verified", "started", "took"], rows)
 }
 
 /// The stage, or how it ended.
@@ -126,16 +130,15 @@ pub(crate) fn describe(operation: &OperationView) -> String {
         fields = fields.field("root", &result.root).field("size", &bytes(result.size_bytes));
     }
     if operation.kind.as_deref() == Some("install") {
-        let wire = format!("{} ({} on the wire)", bytes(progress.received_bytes), bytes(progress.wire_bytes));
         fields = fields
-            .field("received", &wire)
+            .field("received", &received(progress))
             .field("present", &bytes(progress.present_bytes))
             .field("holes", &bytes(progress.hole_bytes))
             .field("written", &bytes(progress.written_bytes));
     }
     fields = fields
         .field("verified", &format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes)))
-        .some("started", operation.started_at.as_deref())
+        .some("started", operation.started_at.as_deref().map(to_the_second).as_deref())
         .maybe("took", took(operation).as_deref());
     if !operation.done {
         fields = fields.field("rate", &rate(operation.rate_bytes_per_second));
@@ -149,9 +152,26 @@ pub(crate) fn describe(operation: &OperationView) -> String {
     fields.into_text()
 }
 
-/// How long it took, and what that is a second.
+/// Content that came, and how much of the wire it took if it was compressed.
+fn received(progress: &ProgressView) -> String {
+    let received = bytes(progress.received_bytes);
+    if progress.wire_bytes == progress.received_bytes {
+        return received;
+    }
+    format!("{received} ({} on the wire)", bytes(progress.wire_bytes))
+}
+
+/// How long it took, once done.
+fn lasted(operation: &OperationView) -> Option<Duration> {
+    operation.duration_milliseconds.map(Duration::from_millis)
+}
+
+/// How long it took, and how much of the image that is a second, unless it ended before its end.
 fn took(operation: &OperationView) -> Option<String> {
-    let time = std::time::Duration::from_millis(operation.duration_milliseconds?);
+    let time = lasted(operation)?;
+    if operation.error.is_some() {
+        return Some(duration(time));
+    }
     let per_second = u128::from(operation.progress.total_bytes) * 1000 / time.as_millis().max(1);
     let per_second = u64::try_from(per_second).unwrap_or(u64::MAX);
     Some(format!("{} ({})", duration(time), rate(per_second)))
@@ -159,7 +179,8 @@ fn took(operation: &OperationView) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{describe, list_table, took};
+    use super::{describe, list_table, received, took};
+    use crate::view::ProgressView;
     use crate::view::operation_tests::view;
 
     #[test]
@@ -168,8 +189,14 @@ mod tests {
         let lines: Vec<&str> = text.lines().map(str::trim_start).collect();
         assert!(lines.contains(&"state      read back"), "{text}");
         assert!(lines.contains(&"verified   40 B of 100 B"), "{text}");
-        assert!(lines.contains(&"received   0 B (0 B on the wire)"), "{text}");
+        assert!(lines.contains(&"received   0 B"), "{text}");
         assert!(!text.contains("took"), "{text}");
+    }
+
+    #[test]
+    fn what_came_compressed_shows_what_it_took_of_the_wire() {
+        let progress = ProgressView { received_bytes: 4 << 20, wire_bytes: 1 << 20, ..ProgressView::default() };
+        assert_eq!(received(&progress), "4.0 MiB (1.0 MiB on the wire)");
     }
 
     #[test]

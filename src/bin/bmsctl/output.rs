@@ -97,8 +97,8 @@ fn explain(error: &CtlError) -> String {
     let mut text = format!("error: {error}");
     let mut said = String::new();
     for cause in iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string) {
-        // Transports wrap an error in others that say the same.
-        if cause != said {
+        // Transports wrap an error in others that say the same, or nothing.
+        if cause != said && cause != "transport error" {
             push_line(&mut text, "caused by", &cause);
         }
         said = cause;
@@ -110,7 +110,8 @@ fn explain(error: &CtlError) -> String {
         if !failure.reason.is_empty() {
             push_line(&mut text, "reason", &failure.reason);
         }
-        for (key, value) in failure.metadata.iter().filter(|(_, value)| !value.is_empty()) {
+        let message = text.clone();
+        for (key, value) in failure.metadata.iter().filter(|(_, value)| !tells(&message, value)) {
             push_line(&mut text, key, value);
         }
         if let Some(hint) = failure.hint() {
@@ -118,6 +119,11 @@ fn explain(error: &CtlError) -> String {
         }
     }
     text
+}
+
+/// Whether a message has a variable in it already: all parts of it, where it is a list.
+fn tells(message: &str, value: &str) -> bool {
+    value.split(',').all(|part| message.contains(part))
 }
 
 fn push_line(text: &mut String, name: &str, value: &str) {
@@ -143,19 +149,21 @@ mod tests {
     use crate::error::{CtlError, Failure};
 
     #[test]
-    fn a_failure_is_explained_with_reason_variables_and_hint() {
+    fn a_failure_is_explained_with_its_reason_a_hint_and_what_the_message_does_not_tell() {
         let failure = Failure {
             code: Code::DataLoss,
             message: "sda differs at byte 4096".to_owned(),
             reason: Reason::DiskMismatch.name().to_owned(),
             metadata: BTreeMap::from([
-                ("offsetBytes".to_owned(), "4096".to_owned()),
+                ("disk".to_owned(), "sda".to_owned()),
+                ("groups".to_owned(), "17".to_owned()),
+                ("offsets".to_owned(), "4096,8192".to_owned()),
                 ("root".to_owned(), String::new()),
             ]),
         };
         let text = explain(&CtlError::operation("operations/7", failure));
         let expected = format!(
-            "error: sda differs at byte 4096\n  operation: operations/7\n  reason: DISK_MISMATCH\n  offsetBytes: 4096\n  hint: {}",
+            "error: sda differs at byte 4096\n  operation: operations/7\n  reason: DISK_MISMATCH\n  groups: 17\n  offsets: 4096,8192\n  hint: {}",
             Reason::DiskMismatch.hint()
         );
         assert_eq!(text, expected);

@@ -10,7 +10,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::cli::OutputFormat;
 use crate::connect::Agent;
-use crate::format::{bytes, duration, rate};
+use crate::format::{bytes, rate, time_left};
 use crate::output::Output;
 use crate::view::OperationView;
 use crate::watch::follow;
@@ -84,9 +84,9 @@ impl Reporter {
                 bar.set_message(details(&view));
             }
             Self::Lines(output, pace) => {
-                if pace.is_due(&stage, Instant::now()) {
-                    let (done, total) = (bytes(done_bytes(&view)), bytes(view.progress.total_bytes));
-                    output.note(&format!("{stage}: {done} of {total}, {}", details(&view)));
+                // What has not begun is not worth a line, and the end is told by the result.
+                if done_bytes(&view) > 0 && !view.done && pace.is_due(&stage, Instant::now()) {
+                    output.note(&format!("{stage}: {} %, {}", percent(&view), details(&view)));
                 }
             }
         }
@@ -117,30 +117,32 @@ fn stage(view: &OperationView) -> String {
     view.stage.as_deref().unwrap_or("waiting").replace('_', " ")
 }
 
-/// Bytes that the present stage is through with.
+/// Bytes done, of all: as the agent counts, what an install put on the disk is half done, what it proved there whole.
 fn done_bytes(view: &OperationView) -> u64 {
     let progress = &view.progress;
-    match view.stage.as_deref() {
-        None | Some("prepare") => 0,
-        Some("write") => progress.present_bytes + progress.hole_bytes + progress.written_bytes,
-        _ => progress.verified_bytes,
+    if view.kind.as_deref() != Some("install") {
+        return progress.verified_bytes;
     }
+    let placed = progress.present_bytes + progress.hole_bytes + progress.written_bytes;
+    u64::midpoint(placed, progress.verified_bytes)
 }
 
-/// Rate, time left, and bytes by kind.
+fn percent(view: &OperationView) -> u128 {
+    u128::from(done_bytes(view)) * 100 / u128::from(view.progress.total_bytes.max(1))
+}
+
+/// Rate, time left, and bytes by kind, those that there are.
 fn details(view: &OperationView) -> String {
     let mut parts = vec![rate(view.rate_bytes_per_second)];
-    if let Some(eta) = view.eta_seconds {
-        parts.push(format!("{} left", duration(Duration::from_secs(eta))));
+    if let Some(eta) = view.eta_seconds.filter(|eta| *eta > 0) {
+        parts.push(format!("{} left", time_left(eta)));
     }
     let progress = &view.progress;
-    if view.kind.as_deref() == Some("install") {
-        parts.push(format!("received {}", bytes(progress.received_bytes)));
-        parts.push(format!("present {}", bytes(progress.present_bytes)));
-        parts.push(format!("holes {}", bytes(progress.hole_bytes)));
-        parts.push(format!("written {}", bytes(progress.written_bytes)));
-    }
-    parts.push(format!("verified {}", bytes(progress.verified_bytes)));
+    let kinds =
+        [("written", progress.written_bytes), ("present", progress.present_bytes), ("holes", progress.hole_bytes)];
+    let counted = kinds.into_iter().filter(|(_, count)| *count > 0);
+    parts.extend(counted.map(|(name, count)| format!("{} {name}", bytes(count))));
+    parts.push(format!("{} of {} verified", bytes(progress.verified_bytes), bytes(progress.total_bytes)));
     parts.join(", ")
 }
 
@@ -148,7 +150,8 @@ fn details(view: &OperationView) -> String {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{LinePace, details, done_bytes};
+    use super::{LinePace, details, done_bytes, percent};
+    use crate::view::ProgressView;
     use crate::view::operation_tests::view;
 
     #[test]
@@ -164,21 +167,32 @@ mod tests {
     }
 
     #[test]
-    fn a_stage_counts_its_own_bytes() {
+    fn a_byte_counts_half_on_the_disk_and_whole_when_proven() {
         let mut view = view();
-        view.progress.present_bytes = 1;
-        view.progress.hole_bytes = 2;
-        view.progress.written_bytes = 4;
-        view.progress.verified_bytes = 3;
-        for (stage, done) in [(None, 0), (Some("prepare"), 0), (Some("write"), 7), (Some("read_back"), 3)] {
-            view.stage = stage.map(str::to_owned);
-            assert_eq!(done_bytes(&view), done, "{stage:?}");
-        }
+        view.progress = ProgressView { total_bytes: 8, present_bytes: 1, hole_bytes: 2, ..ProgressView::default() };
+        view.progress.written_bytes = 5;
+        assert_eq!((done_bytes(&view), percent(&view)), (4, 50));
+        view.progress.verified_bytes = 8;
+        assert_eq!((done_bytes(&view), percent(&view)), (8, 100));
+        view.kind = Some("verify".to_owned());
+        view.progress = ProgressView { total_bytes: 8, verified_bytes: 2, ..ProgressView::default() };
+        assert_eq!((done_bytes(&view), percent(&view)), (2, 25));
     }
 
     #[test]
-    fn details_name_rate_time_left_and_bytes_by_kind() {
-        let text = details(&view());
-        assert_eq!(text, "10 B/s, 6.0 s left, received 0 B, present 0 B, holes 0 B, written 0 B, verified 40 B");
+    fn nothing_to_do_is_no_division_by_zero() {
+        let mut view = view();
+        view.progress = ProgressView::default();
+        assert_eq!(percent(&view), 0);
+    }
+
+    #[test]
+    fn details_name_rate_time_left_and_the_kinds_of_bytes_that_there_are() {
+        let mut view = view();
+        assert_eq!(details(&view), "10 B/s, 6 s left, 40 B of 100 B verified");
+        view.progress.hole_bytes = 3;
+        view.progress.written_bytes = 9;
+        view.eta_seconds = Some(0);
+        assert_eq!(details(&view), "10 B/s, 9 B written, 3 B holes, 40 B of 100 B verified");
     }
 }

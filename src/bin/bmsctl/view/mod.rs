@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
-pub(crate) use operation::OperationView;
+pub(crate) use operation::{OperationView, ProgressView};
 
 #[cfg(test)]
 pub(crate) use self::{disk::tests as disk_tests, operation::tests as operation_tests};
