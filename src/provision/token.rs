@@ -119,3 +119,115 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
     );
     *blake3::hash(text.as_bytes()).as_bytes()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::{LIFETIME, PlanTokens, TokenError};
+    use crate::disk::discovery::Disk;
+    use crate::disk::fixture::Fixture;
+    use crate::image::group::{GroupSize, Layout};
+    use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
+
+    fn disk() -> Disk {
+        let fixture = Fixture::new();
+        fixture.nvme("nvme0n1", "259:0", "S1");
+        fixture.scan().remove(0)
+    }
+
+    fn image() -> ImageSpec {
+        let layout = Layout::new(1 << 30, GroupSize::default());
+        ImageSpec { layout, root: Some([1; 32]), logical_block_size: None }
+    }
+
+    fn plan(disk: &Disk, image: ImageSpec, options: Options) -> InstallPlan {
+        InstallPlan::new(Seen { disk, refusals: &[], marker: None }, image, options, u64::MAX).expect("it fits")
+    }
+
+    #[test]
+    fn a_token_is_good_once() {
+        let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
+        let (first, second) = (tokens.issue(&plan), tokens.issue(&plan));
+        assert_ne!(first, second);
+        assert_eq!(tokens.redeem(&first, &plan), Ok(()));
+        assert_eq!(tokens.redeem(&first, &plan), Err(TokenError::Used));
+        assert_eq!(tokens.redeem(&second, &plan), Ok(()), "each by itself");
+    }
+
+    #[test]
+    fn any_change_of_a_token_makes_it_invalid() {
+        let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
+        let token = tokens.issue(&plan);
+        for at in 0..token.len() {
+            let mut changed = token.clone();
+            changed[at] ^= 1;
+            assert_eq!(tokens.redeem(&changed, &plan), Err(TokenError::Invalid), "byte {at}");
+        }
+        for len in 0..token.len() {
+            assert_eq!(tokens.redeem(&token[..len], &plan), Err(TokenError::Invalid), "{len} bytes");
+        }
+        assert_eq!(tokens.redeem(&[token.as_slice(), &[0]].concat(), &plan), Err(TokenError::Invalid));
+        assert_eq!(tokens.redeem(&token, &plan), Ok(()), "none of this used it up");
+    }
+
+    #[test]
+    fn another_process_does_not_take_it() {
+        let plan = plan(&disk(), image(), Options::default());
+        let token = PlanTokens::default().issue(&plan);
+        assert_eq!(PlanTokens::default().redeem(&token, &plan), Err(TokenError::Invalid));
+    }
+
+    #[test]
+    fn whatever_changed_since_the_plan_makes_it_stale() {
+        let (tokens, disk) = (PlanTokens::default(), disk());
+        let seen = plan(&disk, image(), Options::default());
+        let token = tokens.issue(&seen);
+        let with = |change: fn(&mut Disk)| {
+            let mut changed = disk.clone();
+            change(&mut changed);
+            plan(&changed, image(), Options::default())
+        };
+        let image_with = |change: fn(&mut ImageSpec)| {
+            let mut changed = image();
+            change(&mut changed);
+            plan(&disk, changed, Options::default())
+        };
+        let changed = [
+            with(|disk| disk.name = "nvme1n1".to_owned()),
+            with(|disk| disk.size_bytes += 4096),
+            with(|disk| disk.logical_block_size = 4096),
+            with(|disk| disk.identity.serial = Some("S2".to_owned())),
+            with(|disk| disk.identity.wwn = Some("eui.1".to_owned())),
+            with(|disk| disk.identity.diskseq = Some(8)),
+            with(|disk| disk.device_number.minor = 1),
+            image_with(|image| image.root = None),
+            image_with(|image| image.root = Some([2; 32])),
+            image_with(|image| image.layout = Layout::new((1 << 30) + 1, GroupSize::default())),
+            image_with(|image| image.layout = Layout::new(1 << 30, GroupSize::new(1 << 20).expect("valid"))),
+            image_with(|image| image.logical_block_size = Some(512)),
+            plan(&disk, image(), Options { in_place: true, wipe_rest: false }),
+            plan(&disk, image(), Options { in_place: false, wipe_rest: true }),
+        ];
+        for plan in changed {
+            assert_eq!(tokens.redeem(&token, &plan), Err(TokenError::Stale), "{plan:?}");
+        }
+        assert_eq!(tokens.redeem(&token, &seen), Ok(()), "none of this used it up");
+    }
+
+    #[test]
+    fn a_token_expires_and_its_use_is_forgotten_then() {
+        let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
+        let (unused, used) = (tokens.issue(&plan), tokens.issue(&plan));
+        assert_eq!(tokens.redeem(&used, &plan), Ok(()));
+        let PlanTokens { key, born, used: uses } = tokens;
+        // The same process, five minutes older.
+        let older = PlanTokens { key, born: born - LIFETIME, used: Mutex::new(uses.into_inner().expect("no panic")) };
+        for token in [unused, used] {
+            assert_eq!(older.redeem(&token, &plan), Err(TokenError::Expired));
+        }
+        let fresh = older.issue(&plan);
+        assert_eq!(older.redeem(&fresh, &plan), Ok(()));
+        assert_eq!(older.used.lock().expect("no panic").len(), 1, "what has expired needs no memory");
+    }
+}

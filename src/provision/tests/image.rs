@@ -17,10 +17,16 @@ pub(super) struct Image {
     pub(super) layout: Layout,
 }
 
-/// Bytes that look like nothing else: the stream of a hash.
+/// Bytes without a pattern (SplitMix64), and without a zero group.
 pub(super) fn noise(seed: u64, len: usize) -> Vec<u8> {
+    let mut state = seed.wrapping_mul(0xd134_2543_de82_ef95);
     let mut bytes = vec![0; len];
-    blake3::Hasher::new().update(&seed.to_le_bytes()).finalize_xof().fill(&mut bytes);
+    for word in bytes.chunks_mut(8) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb) | 1;
+        word.copy_from_slice(&mixed.to_le_bytes()[..word.len()]);
+    }
     bytes
 }
 
