@@ -1,6 +1,7 @@
 //! Logs: to the journal where systemd keeps one for us, else to standard error.
 
 use std::env;
+use std::io::{self, IsTerminal as _};
 
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
@@ -33,7 +34,11 @@ pub fn init(filter: &str) -> Result<(), TelemetryError> {
     let journal = env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
     let layer = match journal {
         Some(journal) => journal.boxed(),
-        None => fmt::layer().with_writer(std::io::stderr).with_target(false).boxed(),
+        // Colours are for people: in a file they are noise, and nobody finds `reason="DISK_BUSY"` among them.
+        None => {
+            let colours = io::stderr().is_terminal();
+            fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).boxed()
+        }
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())

@@ -111,9 +111,9 @@ fn a_disk_whose_partition_another_device_is_built_on_is_refused() {
 fn the_root_disk_is_refused() {
     let daemon = Daemon::start();
     let name = root_disk();
-    let image = image().path_text();
+    let image = image();
     // Nothing but a plan, which never writes: a defect must not cost the machine that finds it.
-    let answer = daemon.ctl(&["install", "--plan", "--image", &image, "--disk", &format!("name={name}")]);
+    let answer = daemon.ctl(&["install", "--plan", "--image", &image.path_text(), "--disk", &format!("name={name}")]);
     assert_eq!(answer.refusal(), "DISK_PROTECTED");
     // The last line of defence, as if everything before it had failed: it opens, and does not write.
     let discovery = Discovery::default();
@@ -158,12 +158,12 @@ fn two_disks_with_one_identity_are_refused() {
     let disk = LoopDisk::new(32 * MIB);
     disk.fill(&mut Seed::quiet(8));
     let twin = disk.twin();
+    let image = image();
     assert_eq!(refused(&daemon, &disk), "DISK_AMBIGUOUS");
     for name in [&disk.name, &twin.name] {
         let before = disk.hash_all();
         let selector = format!("name={name}");
-        let image = image().path_text();
-        let answer = daemon.ctl(&["install", "--yes", "--image", &image, "--disk", &selector]);
+        let answer = daemon.ctl(&["install", "--yes", "--image", &image.path_text(), "--disk", &selector]);
         assert_eq!(answer.refusal(), "DISK_IDENTITY_DUPLICATE");
         assert_eq!(disk.hash_all(), before);
     }

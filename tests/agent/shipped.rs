@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use bms_agent::config::Config;
 
@@ -39,6 +39,7 @@ fn the_daemon_starts_with_the_shipped_configuration() {
         let script = "mount -t tmpfs run /run && mount -t tmpfs lib /var/lib && mkdir /run/bms-agent && exec \"$@\"";
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-ec", script, "sh", env!("CARGO_BIN_EXE_bms-agent"), "--config"]).arg(&path);
+        command.stderr(Stdio::null());
         let mut child = spawn_ready(command, &dir.path().join("notify"));
         run("kill", &["-TERM", &child.id().to_string()]);
         assert!(child.wait().expect("wait").success());
