@@ -1,6 +1,7 @@
 //! A block device in memory for tests: it enforces the rules of O_DIRECT, records what was done in which order, and
 //! fails on command.
 
+use std::fmt;
 use std::io;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -37,13 +38,23 @@ pub(crate) enum Fault {
     Corrupt,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct State {
     content: Vec<u8>,
     events: Vec<Event>,
-    faults: Vec<(Call, usize, Fault)>,
+    faults: Vec<(Call, Range<usize>, Fault)>,
+    hooks: Vec<(Call, usize, Hook)>,
     calls: [usize; 4],
     diskseq: u64,
+}
+
+/// Something that happens beside a call.
+type Hook = Box<dyn FnOnce() + Send>;
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State").field("calls", &self.calls).finish_non_exhaustive()
+    }
 }
 
 /// The device. Clones are the same device.
@@ -78,7 +89,22 @@ impl MemDevice {
 
     /// Makes the `nth` call of a kind, counted from 0, go wrong.
     pub(crate) fn inject(&self, call: Call, nth: usize, fault: Fault) {
-        self.state().faults.push((call, nth, fault));
+        self.state().faults.push((call, nth..nth + 1, fault));
+    }
+
+    /// Makes all calls of a kind from the `nth` on go wrong.
+    pub(crate) fn inject_from(&self, call: Call, nth: usize, fault: Fault) {
+        self.state().faults.push((call, nth..usize::MAX, fault));
+    }
+
+    /// Lets something happen just before the `nth` call of a kind, counted from 0, is carried out.
+    pub(crate) fn before(&self, call: Call, nth: usize, hook: impl FnOnce() + Send + 'static) {
+        self.state().hooks.push((call, nth, Box::new(hook)));
+    }
+
+    /// How many calls of a kind there were.
+    pub(crate) fn calls(&self, call: Call) -> usize {
+        self.state().calls[call as usize]
     }
 
     /// Puts another device in its place.
@@ -103,6 +129,16 @@ impl MemDevice {
         self.state.lock().expect("no test panics while it holds the device")
     }
 
+    /// Carries out what was to happen before a call of this kind.
+    fn announce(&self, call: Call) {
+        let mut state = self.state();
+        let nth = state.calls[call as usize];
+        let at = state.hooks.iter().position(|(kind, when, _)| *kind == call && *when == nth);
+        let hook = at.map(|at| state.hooks.swap_remove(at).2);
+        drop(state);
+        hook.into_iter().for_each(|hook| hook());
+    }
+
     fn check(&self, offset: u64, len: u64, address: usize) -> io::Result<()> {
         let block = u64::from(self.geometry.logical_block_size);
         let aligned =
@@ -122,7 +158,7 @@ impl State {
         let counter = &mut self.calls[call as usize];
         let nth = *counter;
         *counter += 1;
-        self.faults.iter().find(|(kind, at, _)| *kind == call && *at == nth).map(|(_, _, fault)| *fault)
+        self.faults.iter().find(|(kind, at, _)| *kind == call && at.contains(&nth)).map(|(_, _, fault)| *fault)
     }
 
     fn slice(&mut self, offset: u64, len: usize) -> &mut [u8] {
@@ -141,6 +177,7 @@ impl BlockDevice for MemDevice {
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
+        self.announce(Call::Read);
         self.check(offset, data.len() as u64, data.as_ptr().addr())?;
         let mut state = self.state();
         let fault = state.strike(Call::Read);
@@ -157,6 +194,7 @@ impl BlockDevice for MemDevice {
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
+        self.announce(Call::Write);
         self.check(offset, data.len() as u64, data.as_ptr().addr())?;
         let mut state = self.state();
         let fault = state.strike(Call::Write);
@@ -179,6 +217,7 @@ impl BlockDevice for MemDevice {
         if !self.zeroes_fast {
             return Err(io::ErrorKind::Unsupported.into());
         }
+        self.announce(Call::Zero);
         let len = range.end - range.start;
         self.check(range.start, len, 0)?;
         let mut state = self.state();
@@ -196,6 +235,7 @@ impl BlockDevice for MemDevice {
     }
 
     fn flush(&self) -> io::Result<()> {
+        self.announce(Call::Flush);
         let mut state = self.state();
         match state.strike(Call::Flush) {
             Some(Fault::Errno(errno)) => Err(errno.into()),

@@ -3,67 +3,32 @@
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
-use std::thread;
 
-use super::group::{ChainingValue, Layout};
+use super::group::Layout;
 use super::scan::{Piece, scan};
 use super::source::{Source, SourceError};
 use super::tree::{Group, Tree};
-
-/// Groups of zeroes that a thread hashes in one go.
-const HOLE_GROUPS: usize = 16;
-
-/// What is known of each group: nothing yet means that it is a hole.
-type Values = Vec<Option<ChainingValue>>;
 
 /// Reads all of `source`, and gives the chaining value of each of its groups.
 ///
 /// # Errors
 /// If the source cannot be read to its end.
 pub fn tree_of(source: &Source, layout: Layout, workers: NonZeroUsize) -> Result<Tree, SourceError> {
-    let values = data_values(source, layout, workers)?;
-    let mut groups: Vec<_> = values
-        .into_iter()
-        .map(|value| Group { hole: value.is_none(), chaining_value: value.unwrap_or(ChainingValue([0; 32])) })
-        .collect();
-    hash_holes(&mut groups, layout, workers);
-    let path = source.path().to_owned();
-    Tree::new(layout, groups).map_err(|_wrong_count| SourceError::Truncated { path })
-}
-
-fn data_values(source: &Source, layout: Layout, workers: NonZeroUsize) -> Result<Values, SourceError> {
-    let groups = usize::try_from(layout.groups()).unwrap_or(usize::MAX);
-    let values: Mutex<Values> = Mutex::new(vec![None; groups]);
+    let count = usize::try_from(layout.groups()).unwrap_or(usize::MAX);
+    let groups = Mutex::new(vec![Group::Hole; count]);
     let enter = |piece| {
         if let Piece::Data { first, chaining_values, .. } = piece {
-            let mut values = values.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
             let start = usize::try_from(first).unwrap_or(usize::MAX);
-            for (slot, value) in values.iter_mut().skip(start).zip(chaining_values) {
-                *slot = Some(value);
+            for (group, value) in groups.iter_mut().skip(start).zip(chaining_values) {
+                *group = Group::Data(value);
             }
         }
         ControlFlow::Continue(())
     };
     scan(source, layout, workers, &enter)?;
-    Ok(values.into_inner().unwrap_or_else(PoisonError::into_inner))
-}
-
-/// Hashes the zeroes of all holes, on all cores: a hole's value depends on its offset.
-fn hash_holes(groups: &mut [Group], layout: Layout, workers: NonZeroUsize) {
-    let zeroes = vec![0; layout.group_size().as_usize()];
-    let parts = Mutex::new((0_u64..).step_by(HOLE_GROUPS).zip(groups.chunks_mut(HOLE_GROUPS)));
-    let next = || parts.lock().unwrap_or_else(PoisonError::into_inner).next();
-    thread::scope(|scope| {
-        for _ in 0..workers.get() {
-            scope.spawn(|| {
-                while let Some((first, part)) = next() {
-                    for (index, group) in (first..).zip(part).filter(|(_, group)| group.hole) {
-                        group.chaining_value = layout.chaining_value(index, &zeroes[..layout.group_len(index)]);
-                    }
-                }
-            });
-        }
-    });
+    let groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Tree::new(layout, groups).map_err(|_wrong_count| SourceError::Truncated { path: source.path().to_owned() })
 }
 
 #[cfg(test)]
@@ -74,7 +39,7 @@ mod tests {
     use super::tree_of;
     use crate::image::group::{GroupSize, Layout};
     use crate::image::source::{OpenOptions, open};
-    use crate::image::tree::Tree;
+    use crate::image::tree::{Group, Tree};
 
     fn tree(file: &tempfile::NamedTempFile) -> Tree {
         let source = open(file.path(), &OpenOptions::default()).expect("raw");
@@ -103,7 +68,8 @@ mod tests {
         file.write_all(&[7]).expect("written");
         file.as_file().set_len((2 << 20) + 9).expect("grown");
         let tree = tree(&file);
-        let data: Vec<_> = (0..).zip(tree.groups()).filter(|(_, group)| !group.hole).map(|(index, _)| index).collect();
+        let data: Vec<_> =
+            (0..).zip(tree.groups()).filter(|(_, group)| **group != Group::Hole).map(|(index, _)| index).collect();
         assert_eq!((tree.groups().len(), data), (33, vec![16]));
     }
 }

@@ -8,3 +8,4 @@ pub mod manifest;
 pub mod scan;
 pub mod source;
 pub mod tree;
+mod zero;

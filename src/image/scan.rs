@@ -21,7 +21,7 @@ use super::source::pool::{Buffer, BufferPool};
 use super::source::{Content, RandomAccess, Source, SourceError};
 
 /// Buffers beyond one for each worker: runs that wait for whoever takes the pieces.
-const SPARE_BUFFERS: usize = 2;
+const SPARE_BUFFERS: usize = 6;
 
 /// Some contiguous groups of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Piece {
 /// any order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that
 /// had to be read come as at most a run, unless they were decompressed.
 ///
-/// At most `workers` and two runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
+/// At most `workers` and six runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
 /// piece while it holds that many. When `sink` breaks, the scan ends well, after the pieces that other threads have at
 /// hand.
 ///
@@ -121,34 +121,43 @@ impl Job<'_> {
             .hole
             .map_or(ControlFlow::Continue(()), |Span { first, count }| (self.sink)(Piece::Hole { first, count }));
         match (flow, turn.data) {
-            (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer))),
+            (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer)?)),
             (flow, _) => Ok(Some(flow)),
         }
     }
 
     /// Cuts a run into stretches of zero and of other groups, and hands each on.
-    fn hand_on(&self, run: Span, buffer: Buffer) -> ControlFlow<()> {
+    fn hand_on(&self, run: Span, mut buffer: Buffer) -> Result<ControlFlow<()>, SourceError> {
+        let values = self.hash(run, buffer.as_mut())?;
         let content = run_bytes(self.layout, run, buffer);
         let group_len = self.layout.group_size().as_usize();
-        let zero: Vec<bool> = content.chunks(group_len).map(is_zero).collect();
         let mut at = 0;
-        for stretch in zero.chunk_by(|a, b| a == b) {
+        for stretch in values.chunk_by(|a, b| a.is_some() == b.is_some()) {
             let (first, count) = (run.first + at as u64, stretch.len());
             let bytes = at * group_len..((at + count) * group_len).min(content.len());
             at += count;
-            (self.sink)(if stretch[0] {
+            let chaining_values: Vec<_> = stretch.iter().copied().flatten().collect();
+            let flow = (self.sink)(if chaining_values.is_empty() {
                 Piece::Hole { first, count: count as u64 }
             } else {
-                let content = content.slice(bytes);
-                Piece::Data { first, chaining_values: self.hash(first, &content), content }
-            })?;
+                Piece::Data { first, chaining_values, content: content.slice(bytes) }
+            });
+            if flow.is_break() {
+                return Ok(flow);
+            }
         }
-        ControlFlow::Continue(())
+        Ok(ControlFlow::Continue(()))
     }
 
-    fn hash(&self, first: u64, content: &[u8]) -> Vec<ChainingValue> {
-        let groups = (first..).zip(content.chunks(self.layout.group_size().as_usize()));
-        groups.map(|(group, data)| self.layout.chaining_value(group, data)).collect()
+    /// The chaining value of each group of a run; none for zeroes. Reads and hashes group by group, so that what was read
+    /// is still in the cache when it is hashed.
+    fn hash(&self, run: Span, buffer: &mut [u8]) -> Result<Vec<Option<ChainingValue>>, SourceError> {
+        let groups = (run.first..).zip(buffer[..run.len(self.layout)].chunks_mut(self.layout.group_size().as_usize()));
+        let hash = |(group, data): (u64, &mut [u8])| {
+            self.feed.read(group, data)?;
+            Ok((!is_zero(data)).then(|| self.layout.chaining_value(group, data)))
+        };
+        groups.map(hash).collect()
     }
 }
 

@@ -8,14 +8,15 @@ use blake3::Hash;
 use blake3::hazmat::{Mode, merge_subtrees_non_root, merge_subtrees_root};
 
 use super::group::{ChainingValue, GroupSize, GroupSizeInvalid, Layout};
+use super::zero;
 
 /// What a group of an image is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Group {
-    /// Its chaining value.
-    pub chaining_value: ChainingValue,
-    /// Whether it is all zero.
-    pub hole: bool,
+pub enum Group {
+    /// All zero. Its chaining value follows from its offset.
+    Hole,
+    /// Data, with its chaining value.
+    Data(ChainingValue),
 }
 
 /// The tree of a whole image.
@@ -42,9 +43,9 @@ pub enum TreeInvalid {
         /// Bytes there are.
         actual: u64,
     },
-    /// A hole flag is neither 0 nor 1.
+    /// An entry is neither 1 with a chaining value nor all zero.
     #[error("group {group} is neither data nor hole")]
-    Flag {
+    Entry {
         /// The group.
         group: u64,
     },
@@ -52,8 +53,12 @@ pub enum TreeInvalid {
 
 const MAGIC: &[u8; 16] = b"BMS-GROUP-TREE1\n";
 const HEADER_BYTES: usize = 32;
-/// Bytes of one group in a tree file and in an offers digest: a hole flag and a chaining value.
+/// Bytes of one group in a tree file and in an offers digest: for data the byte 1 and a chaining value, for a hole zeroes.
 const ENTRY_BYTES: usize = 33;
+const DATA_FLAG: u8 = 1;
+const HOLE_ENTRY: [u8; ENTRY_BYTES] = [0; ENTRY_BYTES];
+/// Groups below a node from which on its children are merged on two threads: their holes may have to be hashed.
+const PARALLEL_GROUPS: usize = 1 << 16;
 
 impl Tree {
     /// A tree of these groups.
@@ -81,15 +86,16 @@ impl Tree {
     pub fn root(&self) -> Hash {
         match self.groups.as_slice() {
             [] => blake3::hash(&[]),
-            [only] => Hash::from_bytes(only.chaining_value.0),
+            [Group::Data(only)] => Hash::from_bytes(only.0),
+            [Group::Hole] => blake3::hash(&vec![0; self.layout.group_len(0)]),
             many => {
-                let (left, right) = split(many);
-                merge_subtrees_root(&subtree(left), &subtree(right), Mode::Hash)
+                let (left, right) = self.children(many, 0);
+                merge_subtrees_root(&left, &right, Mode::Hash)
             }
         }
     }
 
-    /// The tree file: a 32-byte header (magic, content length, group size), then a hole flag and a chaining value for
+    /// The tree file: a 32-byte header (magic, content length, group size), then 33 bytes for
     /// each group.
     pub fn encode(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(HEADER_BYTES + self.groups.len() * ENTRY_BYTES);
@@ -97,10 +103,46 @@ impl Tree {
         out.extend_from_slice(&self.layout.len_bytes().to_le_bytes());
         out.extend_from_slice(&self.layout.group_size().bytes().to_le_bytes());
         for group in &self.groups {
-            out.push(u8::from(group.hole));
-            out.extend_from_slice(&group.chaining_value.0);
+            match group {
+                Group::Hole => out.extend_from_slice(&HOLE_ENTRY),
+                Group::Data(value) => {
+                    out.push(DATA_FLAG);
+                    out.extend_from_slice(&value.0);
+                }
+            }
         }
         out
+    }
+
+    /// The chaining values of both children of a node over at least two groups, the first of which is `first`.
+    fn children(&self, groups: &[Group], first: u64) -> ([u8; 32], [u8; 32]) {
+        let (left, right) = groups.split_at(groups.len().next_power_of_two() / 2);
+        let middle = first + left.len() as u64;
+        if groups.len() < PARALLEL_GROUPS {
+            return (self.subtree(left, first), self.subtree(right, middle));
+        }
+        std::thread::scope(|scope| {
+            let other = scope.spawn(|| self.subtree(left, first));
+            let right = self.subtree(right, middle);
+            (other.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)), right)
+        })
+    }
+
+    /// The chaining value over at least one group. Depth is the logarithm of the number of groups, at most 48.
+    fn subtree(&self, groups: &[Group], first: u64) -> [u8; 32] {
+        let bytes = self.layout.byte_range(first, groups.len() as u64);
+        let len = bytes.end - bytes.start;
+        match groups {
+            [Group::Data(value)] => value.0,
+            [Group::Hole] if len < self.layout.group_size().bytes() => zero::hash(bytes.start, len),
+            holes if len.is_power_of_two() && holes.iter().all(|group| *group == Group::Hole) => {
+                zero::subtree(bytes.start, len)
+            }
+            _ => {
+                let (left, right) = self.children(groups, first);
+                merge_subtrees_non_root(&left, &right, Mode::Hash)
+            }
+        }
     }
 
     /// Reads a tree file. It proves nothing before its [`root`](Self::root) is compared.
@@ -126,28 +168,12 @@ impl Tree {
 }
 
 fn decode_entry((entry, group): (&[u8; ENTRY_BYTES], u64)) -> Result<Group, TreeInvalid> {
-    let mut chaining_value = [0; 32];
-    chaining_value.copy_from_slice(&entry[1..]);
-    let hole = match entry[0] {
-        0 => false,
-        1 => true,
-        _ => return Err(TreeInvalid::Flag { group }),
-    };
-    Ok(Group { chaining_value: ChainingValue(chaining_value), hole })
-}
-
-/// Cuts the groups of a node into those of its left and its right child.
-fn split(groups: &[Group]) -> (&[Group], &[Group]) {
-    groups.split_at(groups.len().next_power_of_two() / 2)
-}
-
-/// The chaining value over at least one group. Depth is the logarithm of the number of groups, at most 48.
-fn subtree(groups: &[Group]) -> [u8; 32] {
-    if let [only] = groups {
-        return only.chaining_value.0;
+    match entry.split_first() {
+        Some((&DATA_FLAG, value)) => value.try_into().map(|value| Group::Data(ChainingValue(value))).ok(),
+        _ if *entry == HOLE_ENTRY => Some(Group::Hole),
+        _ => None,
     }
-    let (left, right) = split(groups);
-    merge_subtrees_non_root(&subtree(left), &subtree(right), Mode::Hash)
+    .ok_or(TreeInvalid::Entry { group })
 }
 
 /// BLAKE3 over offers in order of groups: what `PushFinish.offers_digest` is.
@@ -157,12 +183,12 @@ pub struct OffersDigest(blake3::Hasher);
 impl OffersDigest {
     /// Adds a data group.
     pub fn data(&mut self, chaining_value: &ChainingValue) {
-        self.0.update(&[1]).update(&chaining_value.0);
+        self.0.update(&[DATA_FLAG]).update(&chaining_value.0);
     }
 
     /// Adds a hole.
     pub fn hole(&mut self) {
-        self.0.update(&[0; ENTRY_BYTES]);
+        self.0.update(&HOLE_ENTRY);
     }
 
     /// The digest of what was added.
@@ -181,9 +207,9 @@ mod tests {
     fn tree_of(content: &[u8], group_size: u64) -> Tree {
         let layout = Layout::new(content.len() as u64, GroupSize::new(group_size).expect("valid"));
         let size = usize::try_from(group_size).expect("small");
-        let groups = (0..)
-            .zip(content.chunks(size))
-            .map(|(index, data)| Group { chaining_value: layout.chaining_value(index, data), hole: is_zero(data) });
+        let groups = (0..).zip(content.chunks(size)).map(|(index, data)| {
+            if is_zero(data) { Group::Hole } else { Group::Data(layout.chaining_value(index, data)) }
+        });
         Tree::new(layout, groups.collect()).expect("all groups")
     }
 
@@ -215,11 +241,27 @@ mod tests {
     }
 
     #[test]
+    fn holes_anywhere_count_like_the_zeroes_they_are() {
+        const GROUP: usize = 64 << 10;
+        for len in [1, GROUP, GROUP + 1, 7 * GROUP + 512, 300 * GROUP, 300 * GROUP + 1] {
+            for data in [0..0, 0..1, len - 1..len, len / 2..len / 2 + 1] {
+                let mut content = vec![0; len];
+                content[data.clone()].fill(7);
+                assert_eq!(
+                    tree_of(&content, GROUP as u64).root(),
+                    blake3::hash(&content),
+                    "{len} bytes, data {data:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn tree_files_come_back_and_damage_is_refused() {
         let mut data = content(5 * (64 << 10) + 9);
         data[64 << 10..128 << 10].fill(0);
         let tree = tree_of(&data, 64 << 10);
-        assert!(tree.groups()[1].hole && !tree.groups()[0].hole);
+        assert!(tree.groups()[1] == Group::Hole && tree.groups()[0] != Group::Hole);
         let bytes = tree.encode();
         assert_eq!(Tree::decode(&bytes).expect("whole"), tree);
         for cut in [0, 15, 31, 32, bytes.len() - 1] {
@@ -227,7 +269,7 @@ mod tests {
         }
         let mut flag = bytes.clone();
         flag[32] = 2;
-        assert!(matches!(Tree::decode(&flag), Err(TreeInvalid::Flag { group: 0 })));
+        assert!(matches!(Tree::decode(&flag), Err(TreeInvalid::Entry { group: 0 })));
         let mut huge = bytes;
         huge[16..24].copy_from_slice(&u64::MAX.to_le_bytes());
         assert!(matches!(Tree::decode(&huge), Err(TreeInvalid::Length { .. })));

@@ -107,12 +107,14 @@ impl BootRegion {
         parts
     }
 
-    /// Makes the disk unbootable: the marker into the first block, zeroes over the rest, and a flush. What is held stays.
+    /// Makes the disk unbootable: the marker into the first block and a flush, then zeroes over the rest and a flush. So
+    /// no crash leaves a boot sector in front of a boot region that is half zeroed. What is held stays.
     ///
     /// # Errors
     /// What the device answered.
     pub fn clear(&self, device: &dyn BlockDevice, marker: &Marker) -> Result<(), DeviceError> {
         self.put_marker(device, marker)?;
+        device.sync()?;
         let longest = self.spans.iter().map(|span| span.bytes.len()).max().unwrap_or_default();
         let zeroes = AlignedBuffer::zeroed(longest);
         for span in &self.spans {

@@ -33,7 +33,8 @@ const WAITING_JOBS: usize = 64;
 /// How much memory an operation may use, and how many threads.
 #[derive(Debug, Clone, Copy)]
 pub struct Resources {
-    /// Bytes in all: a quarter for the workers' buffers, half for content on its way to them, a quarter for the ledger.
+    /// Bytes in all: a quarter each for the workers' buffers, for content on its way to them, for the ledger, and for what
+    /// the transport holds.
     pub memory_bytes: u64,
     /// Most workers.
     pub workers: NonZeroUsize,
@@ -42,7 +43,7 @@ pub struct Resources {
 impl Resources {
     /// Bytes of content that may be on its way to the workers.
     pub const fn in_flight_bytes(self) -> u64 {
-        self.memory_bytes / 2
+        self.memory_bytes / 4
     }
 
     /// Most groups that an image may have.
@@ -100,13 +101,14 @@ impl InstallJob<'_> {
     /// # Errors
     /// Whatever went wrong first.
     pub fn run(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
-        self.records.forget(&self.plan.disk.identity)?;
-        let outcome = self.attempt(feed);
+        let forgotten = self.records.forget(&self.plan.disk.identity);
+        let outcome = forgotten.map_err(ProvisionError::from).and_then(|()| self.write(feed));
         self.halt.cancel();
-        if let Err(error) = &outcome {
-            self.abandon(error);
-        }
         outcome
+    }
+
+    fn write(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
+        self.attempt(feed).inspect_err(|error| self.abandon(error))
     }
 
     fn attempt(&self, feed: Feed) -> Result<InstallReport, ProvisionError> {
@@ -232,10 +234,12 @@ impl InstallJob<'_> {
         Ok(reread.err().map(warning).into_iter().collect())
     }
 
-    /// Leaves the disk without a boot region, and the reason on it. The error that led here counts, not one in here.
+    /// Leaves the disk without a boot region, and the reason on it. The error that led here counts, not one in here. A
+    /// disk that took the place of the one that was opened is not touched.
     fn abandon(&self, error: &ProvisionError) {
         let reason = error.reason().name();
-        if let Err(error) = self.boot_region().clear(self.device, &self.marker(reason)) {
+        let cleared = self.device.confirm().and_then(|()| self.boot_region().clear(self.device, &self.marker(reason)));
+        if let Err(error) = cleared {
             tracing::error!(disk = self.device.name(), reason, %error, "cannot leave a marker on the disk");
         }
     }

@@ -29,8 +29,7 @@ enum State {
 
 #[derive(Debug, Clone, Copy)]
 struct Entry {
-    chaining_value: ChainingValue,
-    hole: bool,
+    group: Group,
     state: State,
 }
 
@@ -41,16 +40,9 @@ pub(super) struct Ledger {
     groups: Vec<Entry>,
 }
 
-/// What a group should be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Expected {
-    Hole,
-    Data(ChainingValue),
-}
-
 impl Ledger {
     pub(super) fn new(layout: Layout) -> Self {
-        let unknown = Entry { chaining_value: ChainingValue([0; 32]), hole: false, state: State::Unknown };
+        let unknown = Entry { group: Group::Hole, state: State::Unknown };
         let count = usize::try_from(layout.groups()).unwrap_or(usize::MAX);
         Self { layout, groups: vec![unknown; count] }
     }
@@ -61,18 +53,16 @@ impl Ledger {
         let mut news: Vec<Range<u64>> = Vec::new();
         let entries = self.entries(first, offered.count())?.iter_mut();
         for (index, (entry, group)) in entries.zip(first..).enumerate() {
-            let (chaining_value, hole) = match offered {
-                Offered::Holes(_) => (ChainingValue([0; 32]), true),
-                Offered::Data(values) => (values[index], false),
+            let offer = match offered {
+                Offered::Holes(_) => Group::Hole,
+                Offered::Data(values) => Group::Data(values[index]),
             };
-            if entry.state != State::Unknown {
-                if entry.hole != hole || (!hole && entry.chaining_value != chaining_value) {
-                    return Err(ProvisionError::OfferConflict { group });
-                }
-                continue;
+            if entry.state == State::Unknown {
+                *entry = Entry { group: offer, state: State::Offered };
+                extend(&mut news, group);
+            } else if entry.group != offer {
+                return Err(ProvisionError::OfferConflict { group });
             }
-            *entry = Entry { chaining_value, hole, state: State::Offered };
-            extend(&mut news, group);
         }
         Ok(news)
     }
@@ -80,20 +70,20 @@ impl Ledger {
     /// Takes a group's bytes in hand: gives its chaining value, or nothing if another copy of it was taken before.
     pub(super) fn claim(&mut self, group: u64) -> Result<Option<ChainingValue>, ProvisionError> {
         let [entry] = self.entries(group, 1)? else { return Err(ProvisionError::NotOffered { group }) };
-        if entry.state == State::Unknown || entry.hole {
-            return Err(ProvisionError::NotOffered { group });
+        match (entry.group, entry.state) {
+            (Group::Hole, _) | (_, State::Unknown) => Err(ProvisionError::NotOffered { group }),
+            (Group::Data(value), State::Offered) => {
+                entry.state = State::InHand;
+                Ok(Some(value))
+            }
+            (Group::Data(_), State::InHand | State::OnDisk | State::Proven) => Ok(None),
         }
-        if entry.state != State::Offered {
-            return Ok(None);
-        }
-        entry.state = State::InHand;
-        Ok(Some(entry.chaining_value))
     }
 
-    /// What a group should be. Groups are offered before anyone asks.
-    pub(super) fn expected(&self, group: u64) -> Option<Expected> {
+    /// What a group should be, if it was offered.
+    pub(super) fn expected(&self, group: u64) -> Option<Group> {
         let entry = self.groups.get(usize::try_from(group).ok()?)?;
-        Some(if entry.hole { Expected::Hole } else { Expected::Data(entry.chaining_value) })
+        (entry.state != State::Unknown).then_some(entry.group)
     }
 
     /// Notes that groups in hand were written.
@@ -102,13 +92,9 @@ impl Ledger {
         Ok(())
     }
 
-    /// Notes that a group was read from the disk and is right, and for a hole its chaining value. A copy of its bytes that
-    /// still comes is then not wanted.
-    pub(super) fn proven(&mut self, group: u64, chaining_value: ChainingValue) -> Result<(), ProvisionError> {
-        for entry in self.entries(group, 1)? {
-            entry.state = State::Proven;
-            entry.chaining_value = chaining_value;
-        }
+    /// Notes that a group was read from the disk and is right. A copy of its bytes that still comes is then not wanted.
+    pub(super) fn proven(&mut self, first: u64, count: u64) -> Result<(), ProvisionError> {
+        self.entries(first, count)?.iter_mut().for_each(|entry| entry.state = State::Proven);
         Ok(())
     }
 
@@ -128,10 +114,9 @@ impl Ledger {
         self.check_all(State::Offered)?;
         let mut digest = OffersDigest::default();
         for entry in &self.groups {
-            if entry.hole {
-                digest.hole();
-            } else {
-                digest.data(&entry.chaining_value);
+            match &entry.group {
+                Group::Hole => digest.hole(),
+                Group::Data(value) => digest.data(value),
             }
         }
         Ok(digest.finish())
@@ -143,8 +128,7 @@ impl Ledger {
     /// [`ProvisionError::Incomplete`] if one is not.
     pub(super) fn into_tree(self) -> Result<Tree, ProvisionError> {
         self.check_all(State::Proven)?;
-        let group = |entry: &Entry| Group { chaining_value: entry.chaining_value, hole: entry.hole };
-        let groups = self.groups.iter().map(group).collect();
+        let groups = self.groups.iter().map(|entry| entry.group).collect();
         Tree::new(self.layout, groups).map_err(|_wrong_count| ProvisionError::Incomplete { missing: 0, first: 0 })
     }
 

@@ -13,8 +13,9 @@ use tokio_util::sync::CancellationToken;
 use super::error::ProvisionError;
 use super::feed::Part;
 
-/// Written bytes after which the device is flushed, so that read-back may begin.
-const FLUSH_BYTES: u64 = 512 << 20;
+/// Written bytes after which the device is flushed, so that read-back may begin. Small in tests, so that small images are
+/// read back while they are written.
+const FLUSH_BYTES: u64 = if cfg!(test) { 1 << 20 } else { 512 << 20 };
 
 /// What came in.
 #[derive(Debug)]
@@ -111,19 +112,17 @@ impl Queue {
         self.changed.notify_all();
     }
 
-    /// Stops all workers after what they have in hand.
+    /// Stops all workers after what they have in hand, and the source: the intake may be waiting for it.
     pub(super) fn stop(&self) {
         self.state().stopped = true;
+        self.cancel.cancel();
         self.changed.notify_all();
     }
 
-    /// Stops all workers because of `error`. The first failure is the one that counts.
+    /// Stops everything because of `error`. The first failure is the one that counts.
     pub(super) fn fail(&self, error: ProvisionError) {
-        let mut state = self.state();
-        state.failure.get_or_insert(error);
-        state.stopped = true;
-        drop(state);
-        self.changed.notify_all();
+        self.state().failure.get_or_insert(error);
+        self.stop();
     }
 
     /// Whether workers were stopped before everything was done.
@@ -141,6 +140,8 @@ impl Queue {
         let mut state = self.state();
         loop {
             if self.is_over(&state) {
+                // A cancel wakes nobody by itself: the intake may be waiting for room.
+                self.changed.notify_all();
                 return None;
             }
             if let Some(work) = self.take(&mut state) {

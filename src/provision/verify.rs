@@ -12,7 +12,7 @@ use super::install::run_bytes;
 use super::progress::{Counters, Stage};
 use crate::disk::buffer::AlignedBuffer;
 use crate::disk::device::{BlockDevice, DeviceError};
-use crate::image::group::{ChainingValue, Layout, is_zero};
+use crate::image::group::{Layout, is_zero};
 use crate::image::tree::{Group, Tree};
 
 /// Most offsets that an error names.
@@ -58,8 +58,8 @@ struct Findings {
     /// Groups that are not what they should be.
     wrong: Vec<u64>,
     failure: Option<DeviceError>,
-    /// Chaining values by group, where only the root is known.
-    values: Vec<ChainingValue>,
+    /// What each group is, where only the root is known.
+    groups: Vec<Group>,
 }
 
 impl VerifyJob<'_> {
@@ -90,7 +90,7 @@ impl VerifyJob<'_> {
             Expectation::Tree(_) => 0,
             Expectation::Root(..) => usize::try_from(layout.groups()).unwrap_or(usize::MAX),
         };
-        Findings { values: vec![ChainingValue([0; 32]); unread], ..Findings::default() }
+        Findings { groups: vec![Group::Hole; unread], ..Findings::default() }
     }
 
     fn check_size(&self, layout: Layout) -> Result<(), ProvisionError> {
@@ -113,7 +113,7 @@ impl VerifyJob<'_> {
                 return;
             }
             match self.read_run(layout, first..end, &mut buffer) {
-                Ok(found) => self.note(first, found, &mut lock()),
+                Ok(found) => self.note(first, &found, &mut lock()),
                 Err(error) => {
                     lock().failure.get_or_insert(error);
                 }
@@ -121,48 +121,45 @@ impl VerifyJob<'_> {
         }
     }
 
-    /// What each group of a run is; `None` for one that is proven right.
+    /// What each group of a run is.
     fn read_run(
         &self,
         layout: Layout,
         groups: Range<u64>,
         buffer: &mut AlignedBuffer,
-    ) -> Result<Vec<Option<ChainingValue>>, DeviceError> {
+    ) -> Result<Vec<Group>, DeviceError> {
         let bytes = layout.byte_range(groups.start, groups.end - groups.start);
         let len = usize::try_from(self.device.geometry().round_up(bytes.end) - bytes.start).unwrap_or(usize::MAX);
         self.device.read(bytes.start, &mut buffer[..len])?;
         let mut rest = &buffer[..len];
-        let found = groups.map(|group| {
+        let look_at = |group| {
             let (data, tail) = rest.split_at(layout.group_len(group));
             rest = tail;
-            self.look_at(layout, group, data)
-        });
-        let found = found.collect();
+            // An image may name zeroes as data; then they are hashed like any other.
+            let named_data = matches!(self.expected(group), Some(Group::Data(_)));
+            if !named_data && is_zero(data) { Group::Hole } else { Group::Data(layout.chaining_value(group, data)) }
+        };
+        let found = groups.map(look_at).collect();
         self.counters.verified.add(bytes.end - bytes.start);
         Ok(found)
     }
 
-    fn look_at(&self, layout: Layout, group: u64, data: &[u8]) -> Option<ChainingValue> {
-        let expected = match self.expectation {
+    fn expected(&self, group: u64) -> Option<Group> {
+        match self.expectation {
             Expectation::Root(..) => None,
-            Expectation::Tree(tree) => usize::try_from(group).ok().and_then(|at| tree.groups().get(at)),
-        };
-        match expected {
-            // The digest of the record vouches for the flag: a hole need not be hashed.
-            Some(expected) if expected.hole && is_zero(data) => None,
-            Some(expected) => {
-                Some(layout.chaining_value(group, data)).filter(|found| *found != expected.chaining_value)
-            }
-            None => Some(layout.chaining_value(group, data)),
+            Expectation::Tree(tree) => tree.groups().get(usize::try_from(group).ok()?).copied(),
         }
     }
 
-    fn note(&self, first: u64, found: Vec<Option<ChainingValue>>, findings: &mut Findings) {
-        for (group, value) in (first..).zip(found) {
-            let (Some(value), at) = (value, usize::try_from(group).unwrap_or(usize::MAX)) else { continue };
-            match (self.expectation, findings.values.get_mut(at)) {
-                (Expectation::Root(..), Some(slot)) => *slot = value,
-                _ => findings.wrong.push(group),
+    fn note(&self, first: u64, found: &[Group], findings: &mut Findings) {
+        let start = usize::try_from(first).unwrap_or(usize::MAX);
+        match self.expectation {
+            Expectation::Root(..) => findings.groups[start..start + found.len()].copy_from_slice(found),
+            Expectation::Tree(tree) => {
+                let expected = &tree.groups()[start..start + found.len()];
+                let wrong =
+                    (first..).zip(found.iter().zip(expected)).filter(|(_, (found, expected))| found != expected);
+                findings.wrong.extend(wrong.map(|(group, _)| group));
             }
         }
     }
@@ -182,7 +179,7 @@ impl VerifyJob<'_> {
                 findings.wrong.sort_unstable();
                 Err(wrong_groups(disk, tree.layout(), &findings.wrong))
             }
-            Expectation::Root(layout, expected) => wrong_root(disk, *layout, *expected, &findings.values),
+            Expectation::Root(layout, expected) => wrong_root(disk, *layout, *expected, findings.groups),
         }
     }
 }
@@ -200,9 +197,8 @@ fn wrong_root(
     disk: String,
     layout: Layout,
     expected: [u8; 32],
-    values: &[ChainingValue],
+    groups: Vec<Group>,
 ) -> Result<blake3::Hash, ProvisionError> {
-    let groups = values.iter().map(|&chaining_value| Group { chaining_value, hole: false }).collect();
     let root = Tree::new(layout, groups).map(|tree| tree.root());
     let expected = blake3::Hash::from_bytes(expected);
     match root {

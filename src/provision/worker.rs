@@ -13,12 +13,13 @@ use zstd::bulk::Decompressor;
 use super::boot_region::BootRegion;
 use super::error::ProvisionError;
 use super::feed::{Encoding, Part, Want};
-use super::ledger::{Expected, Ledger, extend};
+use super::ledger::{Ledger, extend};
 use super::progress::Counters;
 use super::queue::{Claim, Job, Queue, Work};
 use crate::disk::buffer::AlignedBuffer;
 use crate::disk::device::BlockDevice;
-use crate::image::group::{ChainingValue, Layout, is_zero};
+use crate::image::group::{Layout, is_zero};
+use crate::image::tree::Group;
 
 /// Most bytes that one request to zero covers: a cancel waits for one.
 const ZERO_STEP_BYTES: u64 = 64 << 20;
@@ -64,6 +65,7 @@ impl<'a> Worker<'a> {
 
     /// Works until there is nothing left to do. A failure stops all workers.
     pub(super) fn run(mut self) {
+        let _stop = StopOnPanic(&self.shared.queue);
         while let Some(work) = self.shared.queue.next() {
             if let Err(error) = self.perform(work) {
                 self.shared.queue.fail(error);
@@ -76,7 +78,7 @@ impl<'a> Worker<'a> {
             Work::Run(job) => {
                 let claims = match job {
                     Job::Compare(groups) => self.compare(groups)?,
-                    Job::Write(parts) => self.write(parts)?,
+                    Job::Write(parts) => self.write(&parts)?,
                     Job::Zero(groups) => self.zero_groups(groups)?,
                     Job::Wipe(range) => self.wipe(range)?,
                 };
@@ -115,10 +117,10 @@ impl<'a> Worker<'a> {
         let mut asked = false;
         for (index, group) in (0usize..).zip(groups) {
             let expected = self.shared.ledger().expected(group);
-            asked |= matches!(expected, Some(Expected::Data(_)));
-            if let Some(found) = self.check(first, group, expected) {
-                self.keep(group, found, expected)?;
-            } else if expected == Some(Expected::Hole) {
+            asked |= matches!(expected, Some(Group::Data(_)));
+            if self.is_right(first, group, expected) {
+                self.keep(group, expected)?;
+            } else if expected == Some(Group::Hole) {
                 claims.extend(self.zero_groups(group..group + 1)?);
             } else {
                 bitmap[index / 8] |= 1 << (index % 8);
@@ -131,10 +133,10 @@ impl<'a> Worker<'a> {
     }
 
     /// Notes that a group was found on the disk, unless its bytes came before it was looked for.
-    fn keep(&self, group: u64, found: ChainingValue, expected: Option<Expected>) -> Result<(), ProvisionError> {
+    fn keep(&self, group: u64, expected: Option<Group>) -> Result<(), ProvisionError> {
         let len = self.shared.layout.group_len(group) as u64;
         let mut ledger = self.shared.ledger();
-        if expected == Some(Expected::Hole) {
+        if expected == Some(Group::Hole) {
             self.shared.counters.hole.add(len);
         } else if ledger.is_waiting(group) {
             self.shared.counters.present.add(len);
@@ -142,7 +144,7 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         self.shared.counters.verified.add(len);
-        ledger.proven(group, found)
+        ledger.proven(group, 1)
     }
 
     fn want(&self, want: Want) {
@@ -151,16 +153,18 @@ impl<'a> Worker<'a> {
     }
 
     /// Verifies every group before any is written, then writes those that nobody else has written.
-    fn write(&mut self, parts: Vec<Part>) -> Result<Vec<Claim>, ProvisionError> {
+    fn write(&mut self, parts: &[Part]) -> Result<Vec<Claim>, ProvisionError> {
         let Some(first) = parts.first().map(|part| part.first) else { return Ok(Vec::new()) };
         let mut claimed: Vec<Range<u64>> = Vec::new();
         for part in parts {
-            self.decode(first, &part)?;
+            self.check_len(part)?;
+            self.decode(first, part)?;
             for group in part.first..part.first + part.count {
-                if self.verify(first, group)? {
+                if self.take(first, group, part)? {
                     extend(&mut claimed, group);
                 }
             }
+            self.count_received(part);
         }
         for groups in &claimed {
             self.write_groups(first, groups)?;
@@ -168,36 +172,51 @@ impl<'a> Worker<'a> {
         Ok(claimed.into_iter().map(Claim::Groups).collect())
     }
 
-    /// Puts a part's bytes where they belong in the buffer, which begins with group `first`.
-    fn decode(&mut self, first: u64, part: &Part) -> Result<(), ProvisionError> {
+    fn part_bytes(&self, part: &Part) -> u64 {
         let range = self.shared.layout.byte_range(part.first, part.count);
-        let expected = range.end - range.start;
-        let wrong = || ProvisionError::Payload { first: part.first, count: part.count, expected };
-        let at = self.place(first, part.first, part.count);
-        let target = self.buffer.get_mut(at).ok_or_else(wrong)?;
-        let len = match part.encoding {
-            Encoding::Raw if part.payload.len() == target.len() => {
-                target.copy_from_slice(&part.payload);
-                target.len()
-            }
-            Encoding::Raw => return Err(wrong()),
-            // The target is exactly as long as the groups: a bomb ends here, and needs no window.
-            Encoding::Zstd => self.decoder.decompress_to_buffer(&part.payload, target).map_err(|_cause| wrong())?,
-        };
-        if len as u64 != expected {
-            return Err(wrong());
-        }
-        self.shared.counters.received.add(expected);
-        self.shared.counters.wire.add(part.payload.len() as u64);
-        Ok(())
+        range.end - range.start
     }
 
-    /// Whether a group in the buffer is to be written: right, and not written before.
-    fn verify(&self, first: u64, group: u64) -> Result<bool, ProvisionError> {
+    fn count_received(&self, part: &Part) {
+        self.shared.counters.received.add(self.part_bytes(part));
+        self.shared.counters.wire.add(part.payload.len() as u64);
+    }
+
+    fn check_len(&self, part: &Part) -> Result<(), ProvisionError> {
+        match part.encoding {
+            Encoding::Raw if part.payload.len() as u64 != self.part_bytes(part) => Err(self.payload_error(part)),
+            Encoding::Raw | Encoding::Zstd => Ok(()),
+        }
+    }
+
+    fn payload_error(&self, part: &Part) -> ProvisionError {
+        ProvisionError::Payload { first: part.first, count: part.count, expected: self.part_bytes(part) }
+    }
+
+    /// Puts the bytes of a compressed part where they belong in the buffer, which begins with group `first`.
+    fn decode(&mut self, first: u64, part: &Part) -> Result<(), ProvisionError> {
+        if part.encoding == Encoding::Raw {
+            return Ok(());
+        }
+        let at = self.place(first, part.first, part.count);
+        // The target is exactly as long as the groups: a bomb ends here, and needs no window.
+        match self.decoder.decompress_to_buffer(&part.payload, &mut self.buffer[at]) {
+            Ok(len) if len as u64 == self.part_bytes(part) => Ok(()),
+            Ok(_) | Err(_) => Err(self.payload_error(part)),
+        }
+    }
+
+    /// Takes a group of a part into the buffer, if nobody else has it; it must be what was offered.
+    fn take(&mut self, first: u64, group: u64, part: &Part) -> Result<bool, ProvisionError> {
         let claimed = self.shared.ledger().claim(group)?;
         let Some(expected) = claimed else { return Ok(false) };
-        let data = &self.buffer[self.place(first, group, 1)];
-        if self.shared.layout.chaining_value(group, data) == expected {
+        let at = self.place(first, group, 1);
+        if part.encoding == Encoding::Raw {
+            // Group by group, so that what is copied is still in the cache when it is hashed.
+            let from = self.place(part.first, group, 1);
+            self.buffer[at.clone()].copy_from_slice(&part.payload[from]);
+        }
+        if self.shared.layout.chaining_value(group, &self.buffer[at]) == expected {
             return Ok(true);
         }
         let disk = self.shared.device.name().to_owned();
@@ -270,12 +289,11 @@ impl<'a> Worker<'a> {
         }
         for group in groups.clone() {
             let expected = self.shared.ledger().expected(group);
-            let start = self.shared.layout.byte_range(group, 1).start;
-            let Some(found) = self.check(groups.start, group, expected) else {
-                return Err(self.read_back_error(start));
-            };
-            self.shared.ledger().proven(group, found)?;
+            if !self.is_right(groups.start, group, expected) {
+                return Err(self.read_back_error(self.shared.layout.byte_range(group, 1).start));
+            }
         }
+        self.shared.ledger().proven(groups.start, count)?;
         self.shared.counters.verified.add(bytes.end - bytes.start);
         Ok(())
     }
@@ -300,13 +318,13 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// The chaining value of a group in the buffer, which begins with group `first`, if it is what is expected.
-    fn check(&self, first: u64, group: u64, expected: Option<Expected>) -> Option<ChainingValue> {
+    /// Whether a group in the buffer, which begins with group `first`, is what is expected.
+    fn is_right(&self, first: u64, group: u64, expected: Option<Group>) -> bool {
         let data = &self.buffer[self.place(first, group, 1)];
-        let found = || self.shared.layout.chaining_value(group, data);
-        match expected? {
-            Expected::Hole => is_zero(data).then(found),
-            Expected::Data(value) => (found() == value).then_some(value),
+        match expected {
+            None => false,
+            Some(Group::Hole) => is_zero(data),
+            Some(Group::Data(value)) => self.shared.layout.chaining_value(group, data) == value,
         }
     }
 
@@ -319,6 +337,17 @@ impl<'a> Worker<'a> {
 
     fn read_back_error(&self, offset: u64) -> ProvisionError {
         ProvisionError::ReadBack { disk: self.shared.device.name().to_owned(), offset }
+    }
+}
+
+/// Stops everything if a worker panics: the others would wait for what it had in hand.
+struct StopOnPanic<'a>(&'a Queue);
+
+impl Drop for StopOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.stop();
+        }
     }
 }
 

@@ -39,6 +39,7 @@ pub(super) fn carry_on(
 ) -> Answers {
     let (answer, answers) = mpsc::channel(WAITING_ANSWERS);
     let Intake { events, wants, halt, budget } = intake;
+    let halted = halt.clone();
     // Two tasks: a caller that does not read its answers still has its data taken, and the other way round.
     tokio::spawn(async move {
         // Whatever ends the pump closes the channel: before a finish, that is an interruption.
@@ -47,7 +48,9 @@ pub(super) fn carry_on(
     tokio::spawn(async move {
         let accepted = v1::PushAccepted { operation: operation.name(), plan: Some(plan) };
         if send(&answer, Message::Accepted(accepted)).await {
-            answer_wants(&answer, &operation, wants).await;
+            // A caller that does not read its answers must not hold up workers that are to stop.
+            halted.run_until_cancelled(answer_wants(&answer, wants)).await;
+            finish(&answer, &operation).await;
         }
     });
     ReceiverStream::new(answers)
@@ -73,14 +76,13 @@ async fn pump(mut messages: Streaming<v1::PushImageRequest>, events: &mpsc::Send
     }
 }
 
-async fn answer_wants(answer: &Answer, operation: &Operation, mut wants: mpsc::Receiver<Want>) {
-    // The channel closes when the workers are gone: the operation has then ended, or is about to.
+/// Answers until the workers are gone, and the operation has ended or is about to; or until the caller is gone.
+async fn answer_wants(answer: &Answer, mut wants: mpsc::Receiver<Want>) {
     while let Some(want) = wants.recv().await {
         if !send(answer, Message::Want(view::want(want))).await {
             return;
         }
     }
-    finish(answer, operation).await;
 }
 
 async fn finish(answer: &Answer, operation: &Operation) {

@@ -38,8 +38,8 @@ const MESSAGE_OVERHEAD: usize = 64 << 10;
 const MAX_HEADERS: u32 = 8 << 10;
 /// HTTP/2 frames of 1 MiB halve the cost of a push: `docs/performance.md`.
 const FRAME: u32 = 1 << 20;
-/// What a stream and a connection may have on its way: enough for 25 GbE at 5 ms.
-const WINDOW: u32 = 16 << 20;
+/// What a stream and a connection may have on its way: enough for 25 GbE at 2 ms. It is memory of the agent.
+const WINDOW: u32 = 8 << 20;
 
 /// The server cannot be had.
 #[derive(Debug, thiserror::Error)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use bms_agent::image::group::Layout;
 use bms_agent::image::hash::tree_of;
 use bms_agent::image::source::{Format, OpenOptions, Source, open};
-use bms_agent::image::tree::Tree;
+use bms_agent::image::tree::{Group, Tree};
 
 use crate::cli::{HashArgs, ImageCommand};
 use crate::error::CtlError;
@@ -49,7 +49,7 @@ fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
 
 /// Groups and bytes of all holes.
 fn holes(tree: &Tree) -> (u64, u64) {
-    let holes = (0..).zip(tree.groups()).filter(|(_, group)| group.hole);
+    let holes = (0..).zip(tree.groups()).filter(|(_, group)| **group == Group::Hole);
     holes.fold((0, 0), |(groups, bytes), (index, _)| {
         let range = tree.layout().byte_range(index, 1);
         (groups + 1, bytes + (range.end - range.start))

@@ -28,7 +28,7 @@ impl Span {
     }
 }
 
-/// What a worker gets: a hole, then a run whose bytes are at the start of its buffer.
+/// What a worker gets: a hole, then a run, whose bytes [`Feed::read`] gives.
 #[derive(Debug, Default)]
 pub(super) struct Turn {
     pub(super) hole: Option<Span>,
@@ -57,15 +57,16 @@ impl<'a> Feed<'a> {
     /// The next turn; none when all groups were given out. Gives up early when `stopped`, with any turn.
     pub(super) fn next(&self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
         match self {
-            Self::Random { random, layout, planner } => {
-                let turn = lock(planner).next()?;
-                if let Some(run) = turn.as_ref().and_then(|turn| turn.data) {
-                    let start = layout.byte_range(run.first, run.count).start;
-                    random.read_at(&mut buffer[..run.len(*layout)], start)?;
-                }
-                Ok(turn)
-            }
+            Self::Random { planner, .. } => lock(planner).next(),
             Self::Stream(decoder) => lock(decoder).next(buffer, stopped),
+        }
+    }
+
+    /// Reads one group of a run that was given out to where it belongs in the worker's buffer. A stream has done so.
+    pub(super) fn read(&self, group: u64, data: &mut [u8]) -> Result<(), SourceError> {
+        match self {
+            Self::Random { random, layout, .. } => random.read_at(data, layout.byte_range(group, 1).start),
+            Self::Stream(_) => Ok(()),
         }
     }
 }

@@ -56,7 +56,7 @@ pub(in crate::image) fn content_of(source: &Source, layout: Layout, count: usize
                 let range = layout.byte_range(first, chaining_values.len() as u64);
                 assert_eq!(data.len() as u64, range.end - range.start, "groups and bytes agree");
                 assert!(chaining_values.len() as u64 <= layout.groups_per_run(), "at most a run");
-                let groups = data.chunks(layout.group_size().len());
+                let groups = data.chunks(layout.group_size().as_usize());
                 for (group, (value, data)) in (first..).zip(chaining_values.iter().zip(groups)) {
                     see(group);
                     assert!(!is_zero(data), "group {group} is zero and not a hole");
