@@ -45,12 +45,14 @@ impl ProvisioningService for ProvisioningHandler {
         request: Request<Streaming<v1::PushImageRequest>>,
     ) -> Result<Response<Self::PushImageStream>, Status> {
         let mut messages = request.into_inner();
-        let begin = begin_of(&mut messages).await?;
+        let mut begin = begin_of(&mut messages).await?;
+        // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
+        let plan_token = std::mem::take(&mut begin.plan_token);
         let id = convert::request(&begin.request_id, &begin).map_err(|error| refuse(&error))?;
         let request =
             convert::install_request(begin.disk, begin.image, begin.options).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let install = blocking(move || agent.install(&id, &request, &begin.plan_token)).await?;
+        let install = blocking(move || agent.install(&id, &request, &plan_token)).await?;
         let answers = match install {
             Install::Known(operation) => push::answer_known(operation),
             Install::Begun { operation, planned, intake } => {

@@ -1,1 +1,23 @@
-fn main() {}
+//! The agent as it is shipped: the real daemon and the real `bmsctl`, against real loop devices.
+//!
+//! Every test makes the disks that it writes, and removes them. They need root; `tests/run.sh` runs them.
+//! `BMS_TEST_SEED` repeats the random ones; `KEEP_TEST_DEVICES=1` leaves disks and logs behind to be looked at.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "all of this is tests: they fail by panicking, and say figures"
+)]
+
+mod support;
+
+mod api;
+mod block_size;
+mod concurrency;
+mod crash;
+mod debian;
+mod flips;
+mod memory;
+mod refusals;
+mod shipped;

@@ -1,0 +1,153 @@
+//! The daemon under test: a process with a socket, a configuration and a state directory of its own.
+
+use std::fs::{self, File};
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use super::run;
+
+/// Who uses the machine: many tests at once, or the one that measures what belongs to all.
+static MACHINE: RwLock<()> = RwLock::new(());
+
+#[expect(dead_code, reason = "held, not read")]
+#[derive(Debug)]
+enum Share {
+    Together(RwLockReadGuard<'static, ()>),
+    Alone(RwLockWriteGuard<'static, ()>),
+}
+
+/// A daemon. Dropping it kills it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    dir: Option<TempDir>,
+    _share: Share,
+}
+
+const READY_WITHIN: Duration = Duration::from_secs(20);
+const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+
+impl Daemon {
+    /// A daemon that is ready. A test has one at most: the machine is shared by the daemon.
+    pub(crate) fn start() -> Self {
+        Self::start_with("allow_loop_devices = true")
+    }
+
+    /// The same with these lines in its configuration.
+    pub(crate) fn start_with(lines: &str) -> Self {
+        Self::make(Share::Together(MACHINE.read().unwrap_or_else(PoisonError::into_inner)), lines)
+    }
+
+    /// A daemon while no other test has one.
+    pub(crate) fn start_alone() -> Self {
+        let share = Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        Self::make(share, "allow_loop_devices = true")
+    }
+
+    fn make(share: Share, lines: &str) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let (socket, state) = (dir.path().join("agent.sock"), dir.path().join("state"));
+        let config =
+            format!("socket = {socket:?}\nstate_dir = {state:?}\nlog = \"debug,h2=warn,tower=warn\"\n{lines}\n");
+        fs::write(dir.path().join("config.toml"), config).expect("configuration");
+        Self { child: spawn(dir.path()), dir: Some(dir), _share: share }
+    }
+
+    fn dir(&self) -> &Path {
+        self.dir.as_ref().expect("until it is dropped").path()
+    }
+
+    pub(crate) fn socket(&self) -> PathBuf {
+        self.dir().join("agent.sock")
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.dir().join("log")).expect("log")
+    }
+
+    /// Kills it as the kernel's memory killer does: at any instruction, without a word.
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().expect("kill");
+        self.child.wait().expect("wait");
+    }
+
+    /// A new process on the same state, after a kill.
+    pub(crate) fn restart(&mut self) {
+        self.child = spawn(self.dir());
+    }
+
+    /// Asks it to stop, and does not wait.
+    pub(crate) fn ask_to_stop(&self) {
+        run("kill", &["-TERM", &self.child.id().to_string()]);
+    }
+
+    /// Waits for its end.
+    pub(crate) fn stopped(&mut self) -> ExitStatus {
+        let (done, watch) = channel::<()>();
+        let pid = self.child.id().to_string();
+        let watchdog = std::thread::spawn(move || {
+            if watch.recv_timeout(STOPPED_WITHIN) == Err(RecvTimeoutError::Timeout) {
+                run("kill", &["-KILL", &pid]);
+            }
+        });
+        let status = self.child.wait().expect("wait");
+        drop(done);
+        watchdog.join().expect("watchdog");
+        status
+    }
+
+    /// Most memory that was ever resident.
+    pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") << 10
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // It may have ended by itself; both calls then say so, and nothing is lost.
+        drop(self.child.kill());
+        drop(self.child.wait());
+        if std::thread::panicking() {
+            eprintln!("the daemon's last words:\n{}", tail(&self.log(), 40));
+        }
+        if std::env::var_os("KEEP_TEST_DEVICES").is_some() {
+            self.dir.take().map(TempDir::keep);
+        }
+    }
+}
+
+/// Starts the daemon whose files are in `dir`, and waits until it says that it is ready.
+fn spawn(dir: &Path) -> Child {
+    let log = File::options().create(true).append(true).open(dir.join("log")).expect("log");
+    let mut command = Command::new(env!("CARGO_BIN_EXE_bms-agent"));
+    command.arg("--config").arg(dir.join("config.toml")).stderr(log);
+    spawn_ready(command, &dir.join("notify"))
+}
+
+/// Starts a command, and waits until it says to `notify`, as to systemd, that it is ready.
+pub(crate) fn spawn_ready(mut command: Command, notify: &Path) -> Child {
+    drop(fs::remove_file(notify));
+    let socket = UnixDatagram::bind(notify).expect("notify socket");
+    socket.set_read_timeout(Some(READY_WITHIN)).expect("timeout");
+    let mut child = command.env("NOTIFY_SOCKET", notify).spawn().expect("spawn");
+    let mut message = [0; 256];
+    let len = socket.recv(&mut message).unwrap_or_else(|error| {
+        drop(child.kill());
+        panic!("the daemon is not ready within {READY_WITHIN:?} ({error}); it ended: {:?}", child.wait())
+    });
+    assert_eq!(String::from_utf8_lossy(&message[..len]).trim(), "READY=1");
+    child
+}
+
+fn tail(text: &str, lines: usize) -> String {
+    let all: Vec<_> = text.lines().collect();
+    all[all.len().saturating_sub(lines)..].join("\n")
+}
