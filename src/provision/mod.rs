@@ -1,7 +1,7 @@
 //! Putting images onto disks: a pure plan, then its execution on threads of its own.
 //!
 //! The life of an install: [`plan`] decides; [`install`] prepares the disk, runs the workers and commits; each worker
-//! verifies, writes and reads back ([`worker`]); the [`ledger`] knows what is proven of each group; the [`queue`] says
+//! verifies, writes and reads back (`worker`); the `ledger` knows what is proven of each group; the `queue` says
 //! what is to be done next; the [`boot_region`] is held in memory until everything else is proven.
 //!
 //! A repository that is pulled from will feed the same [`feed`]; looking inside the image and adjusting its partition

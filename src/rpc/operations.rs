@@ -66,6 +66,8 @@ impl Operations for OperationsHandler {
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
         operation.cancel.cancel();
+        // Whoever asks next sees that it is to end.
+        operation.publish();
         tracing::info!(operation = operation.name(), "a caller cancelled");
         Ok(Response::new(()))
     }

@@ -2,6 +2,7 @@
 
 use bms_agent::disk::identity::Transport;
 use bms_agent::disk::selector::Selector;
+use bms_agent::rpc::proto::longrunning::ListOperationsRequest;
 use bms_agent::rpc::proto::v1::{self, DiskSelector, ListDisksRequest};
 use serde::Serialize;
 
@@ -30,11 +31,20 @@ pub(crate) async fn run(command: &DiskCommand, agent: &Agent, output: &Output) -
 async fn list(agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let answer = agent.disks().list_disks(ListDisksRequest {}).await?.into_inner();
     let disks = DisksView { disks: answer.disks.into_iter().map(DiskView::from).collect() };
-    output.result(&disks, |view| list_table(&view.disks))?;
+    let running = running(agent).await?;
+    output.result(&disks, |view| list_table(&view.disks, &running))?;
     Ok(Exit::Done)
 }
 
-fn list_table(disks: &[DiskView]) -> String {
+/// Names of the operations that run: a disk that one of them writes has a marker, and is not interrupted. No more of them
+/// run at once than stand on one page.
+async fn running(agent: &Agent) -> Result<Vec<String>, CtlError> {
+    let request = ListOperationsRequest { filter: "done=false".to_owned(), ..ListOperationsRequest::default() };
+    let page = agent.operations().list_operations(request).await?.into_inner();
+    Ok(page.operations.into_iter().map(|operation| operation.name).collect())
+}
+
+fn list_table(disks: &[DiskView], running: &[String]) -> String {
     let header = ["name", "size", "block", "transport", "model", "serial", "partitions", "state"];
     let rows = disks.iter().map(|disk| {
         [
@@ -45,7 +55,7 @@ fn list_table(disks: &[DiskView]) -> String {
             or_dash(disk.model.as_deref().or(disk.backing_file.as_deref())),
             or_dash(disk.serial.as_deref().or(disk.wwn.as_deref())),
             partitions(disk),
-            state(disk),
+            state(disk, running),
         ]
     });
     table(header, rows)
@@ -59,10 +69,15 @@ fn partitions(disk: &DiskView) -> String {
 }
 
 /// Why it cannot be written, or what is wrong with what it holds.
-fn state(disk: &DiskView) -> String {
+fn state(disk: &DiskView, running: &[String]) -> String {
     let mut state: Vec<String> = disk.refusals.iter().map(|refusal| refusal.detail.clone()).collect();
     if let Some(install) = &disk.interrupted_install {
-        state.push(format!("install interrupted ({})", install.reason.as_deref().unwrap_or("killed or running")));
+        let reason = install.reason.as_deref().unwrap_or("killed");
+        state.push(if running.contains(&install.operation) {
+            format!("written by {}", install.operation)
+        } else {
+            format!("install interrupted ({reason})")
+        });
     }
     if state.is_empty() { "free".to_owned() } else { state.join("; ") }
 }
@@ -133,11 +148,14 @@ mod tests {
 
     #[test]
     fn the_list_says_why_a_disk_cannot_be_written_and_what_is_wrong_with_it() {
-        let text = list_table(&[DiskView::from(disk_tests::disk()), DiskView::from(v1::Disk::default())]);
+        let disks = [DiskView::from(disk_tests::disk()), DiskView::from(v1::Disk::default())];
+        let text = list_table(&disks, &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert!(lines[0].trim_start().starts_with("NAME "), "{text}");
-        assert!(lines[1].ends_with("nvme0n1p1 on /srv; install interrupted (killed or running)"), "{text}");
+        assert!(lines[1].ends_with("nvme0n1p1 on /srv; install interrupted (killed)"), "{text}");
         assert!(lines[1].contains("5.0 GiB") && lines[1].contains("gpt, 1"), "{text}");
         assert!(lines[2].ends_with("free"), "{text}");
+        let text = list_table(&disks, &["operations/3".to_owned()]);
+        assert!(text.contains("nvme0n1p1 on /srv; written by operations/3\n"), "{text}");
     }
 }

@@ -85,7 +85,7 @@ fn describe_plan(plan: &PlanView) -> String {
         fields = fields.field("beyond it", &kept);
     }
     if let Some(install) = &disk.interrupted_install {
-        let why = install.reason.as_deref().unwrap_or("killed");
+        let why = install.reason.as_deref().unwrap_or("killed, or running still");
         fields = fields.field("interrupted", &format!("{} ({why}) left it without a boot region", install.operation));
     }
     for refusal in &disk.refusals {
@@ -135,7 +135,7 @@ mod tests {
             "4.0 GiB (4294967296 bytes)",
             "only what differs is moved",
             "1.0 GiB keep their old content; --wipe-rest zeroes it",
-            "operations/3 (killed) left it without a boot region",
+            "operations/3 (killed, or running still) left it without a boot region",
             "DISK_MOUNTED: nvme0n1p1 on /srv",
             "data",
             "0FC63DAF-8483-4772-8E79-3D69D8477DE4",

@@ -88,8 +88,11 @@ async fn watch(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlEr
 
 async fn cancel(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     agent.operations().cancel_operation(CancelOperationRequest { name: name.to_owned() }).await?;
-    output.note(&format!("{name} was asked to cancel"));
-    show(name, agent, output).await
+    let request = GetOperationRequest { name: name.to_owned() };
+    let operation = agent.operations().get_operation(request).await?.into_inner();
+    output.note(&format!("{name} {}", if operation.done { "has ended" } else { "was asked to cancel" }));
+    output.result(&OperationView::new(operation)?, describe)?;
+    Ok(Exit::Done)
 }
 
 fn list_table(operations: &[OperationView]) -> String {

@@ -96,7 +96,7 @@ fn print(text: &str) -> Result<(), CtlError> {
 fn explain(error: &CtlError) -> String {
     let mut text = format!("error: {error}");
     let mut said = String::new();
-    for cause in iter::successors(error.source(), |cause| (*cause).source()).map(ToString::to_string) {
+    for cause in iter::successors(error.source(), |cause| (*cause).source()).map(said_by) {
         // Transports wrap an error in others that say the same, or nothing.
         if cause != said && cause != "transport error" {
             push_line(&mut text, "caused by", &cause);
@@ -121,6 +121,13 @@ fn explain(error: &CtlError) -> String {
     text
 }
 
+/// What a cause says. A status prints its source with its own words, which comes as the next cause.
+fn said_by(cause: &(dyn Error + 'static)) -> String {
+    let boxed = || cause.downcast_ref::<Box<tonic::Status>>().map(AsRef::as_ref);
+    let status = cause.downcast_ref::<tonic::Status>().or_else(boxed);
+    status.map_or_else(|| cause.to_string(), |status| status.message().to_owned())
+}
+
 /// Whether a message has a variable in it already: all parts of it, where it is a list.
 fn tells(message: &str, value: &str) -> bool {
     value.split(',').all(|part| message.contains(part))
@@ -141,6 +148,7 @@ fn printable(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
+    use std::io;
 
     use bms_agent::reason::Reason;
     use tonic::Code;
@@ -167,6 +175,14 @@ mod tests {
             Reason::DiskMismatch.hint()
         );
         assert_eq!(text, expected);
+    }
+
+    #[test]
+    fn a_broken_connection_is_told_in_words() {
+        let status = tonic::Status::from_error(Box::new(io::Error::from(io::ErrorKind::BrokenPipe)));
+        let text = explain(&CtlError::from(status));
+        assert_eq!(text.matches("broken pipe").count(), 1, "{text}");
+        assert!(!text.contains("code:") && !text.contains("Kind"), "{text}");
     }
 
     #[test]
