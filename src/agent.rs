@@ -16,7 +16,7 @@ use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
 use crate::disk::probe::{self, Content};
 use crate::disk::selector::Selector;
-use crate::operation::registry::{Registry, Request, Running};
+use crate::operation::registry::{Begun, Registry, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind, Outcome};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Budget, Feed, FeedEvent, Want};
@@ -153,7 +153,9 @@ impl Agent {
     /// Every reason for which the install itself would be refused at its start.
     pub fn plan(&self, request: &InstallRequest) -> Result<Planned, AgentError> {
         let all = self.discovery.scan()?;
-        let surveyed = self.survey(request.selector.select(&all)?, &all);
+        let disk = request.selector.select(&all)?;
+        self.registry.check_free(disk)?;
+        let surveyed = self.survey(disk, &all);
         let marker = surveyed.content.as_ref().and_then(|content| content.marker.as_ref());
         let seen = Seen { disk: &surveyed.disk, refusals: &surveyed.refusals, marker };
         let plan = InstallPlan::new(seen, request.image, request.options, self.resources.max_groups())?;
@@ -177,7 +179,10 @@ impl Agent {
         if !token.is_empty() {
             self.tokens.redeem(token, &planned.plan)?;
         }
-        let running = self.registry.begin(id, OperationKind::Install, &planned.plan.disk)?;
+        let running = match self.registry.begin(id, OperationKind::Install, &planned.plan.disk)? {
+            Begun::New(running) => running,
+            Begun::Known(operation) => return Ok(Install::Known(operation)),
+        };
         let operation = running.operation().clone();
         let intake = self.start_install(running, planned.plan.clone())?;
         Ok(Install::Begun { operation, planned: Box::new(planned), intake })
@@ -187,7 +192,7 @@ impl Agent {
         let device = match guard::open_for_writing(&self.discovery, &plan.disk) {
             Ok(device) => device,
             Err(error) => {
-                running.withdraw();
+                running.withdraw(Failure::from(&error));
                 return Err(error.into());
             }
         };
@@ -241,7 +246,10 @@ impl Agent {
         let disk = selector.select(&all)?.clone();
         let expectation = self.expectation(&disk, against)?;
         let device = guard::open_for_reading(&self.discovery, &disk)?;
-        let running = self.registry.begin(id, OperationKind::Verify, &disk)?;
+        let running = match self.registry.begin(id, OperationKind::Verify, &disk)? {
+            Begun::New(running) => running,
+            Begun::Known(operation) => return Ok(operation),
+        };
         let operation = running.operation().clone();
         let workers = self.resources.workers(expectation.layout());
         spawn("verify", running, move |operation| run_verify(operation, &device, disk, &expectation, workers))?;

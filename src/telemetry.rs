@@ -30,8 +30,7 @@ pub enum TelemetryError {
 pub fn init(filter: &str) -> Result<(), TelemetryError> {
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    // systemd sets JOURNAL_STREAM for services whose standard error it reads.
-    let journal = env::var_os("JOURNAL_STREAM").and_then(|_| tracing_journald::layer().ok());
+    let journal = if is_journal() { tracing_journald::layer().ok() } else { None };
     let layer = match journal {
         Some(journal) => journal.boxed(),
         // Colours are for people: in a file they are noise, and nobody finds `reason="DISK_BUSY"` among them.
@@ -42,4 +41,12 @@ pub fn init(filter: &str) -> Result<(), TelemetryError> {
     };
     tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+/// Whether the journal reads our standard error: systemd names its device and inode to the services that it starts
+/// (systemd.exec(5)). What they start in turn inherits the name, but perhaps not the stream.
+fn is_journal() -> bool {
+    let Some(stream) = env::var("JOURNAL_STREAM").ok() else { return false };
+    let stderr = nix::sys::stat::fstat(io::stderr());
+    stderr.is_ok_and(|stat| stream == format!("{}:{}", stat.st_dev, stat.st_ino))
 }

@@ -14,6 +14,8 @@ pub const MIN_GROUP_BYTES: u64 = 64 << 10;
 pub const MAX_GROUP_BYTES: u64 = 16 << 20;
 /// Group size where none is named: 256 KiB.
 pub const DEFAULT_GROUP_BYTES: u64 = 256 << 10;
+/// Most groups of an image whose group size is not named: a tree of 8 MiB.
+const USUAL_GROUPS: u64 = 1 << 18;
 /// Most bytes that are read, hashed and written as one: larger requests win nothing.
 pub const MAX_RUN_BYTES: u64 = 4 << 20;
 
@@ -37,6 +39,15 @@ impl GroupSize {
     pub fn new(bytes: u64) -> Result<Self, GroupSizeInvalid> {
         let valid = bytes.is_power_of_two() && (MIN_GROUP_BYTES..=MAX_GROUP_BYTES).contains(&bytes);
         if valid { Ok(Self(bytes)) } else { Err(GroupSizeInvalid { bytes }) }
+    }
+
+    /// The size for an image of `len_bytes` where none is named: 256 KiB, and more where the tree would get large.
+    pub fn for_image(len_bytes: u64) -> Self {
+        let mut size = Self::default();
+        while size.0 < MAX_GROUP_BYTES && len_bytes.div_ceil(size.0) > USUAL_GROUPS {
+            size.0 *= 2;
+        }
+        size
     }
 
     /// The size, in bytes.
@@ -150,6 +161,13 @@ mod tests {
         }
         for bytes in [0, 1, 32 << 10, 96 << 10, (64 << 10) + 1, 32 << 20, u64::MAX] {
             assert_eq!(GroupSize::new(bytes).expect_err("invalid").bytes, bytes);
+        }
+    }
+
+    #[test]
+    fn large_images_get_larger_groups() {
+        for (len, kib) in [(0, 256), (64 << 30, 256), ((64 << 30) + 1, 512), (1 << 40, 4096), (u64::MAX, 16384)] {
+            assert_eq!(GroupSize::for_image(len).bytes(), kib << 10, "{len} bytes");
         }
     }
 

@@ -15,7 +15,7 @@ use crate::disk::identity::DeviceNumber;
 use crate::reason::{DomainError, Reason};
 
 /// Most operations that run at once: memory is bounded by this many times the memory budget of one.
-const MAX_RUNNING: usize = 8;
+const MAX_RUNNING: usize = 4;
 /// Most ended operations that are remembered; the oldest is forgotten first.
 const MAX_ENDED: usize = 1000;
 
@@ -120,6 +120,15 @@ pub struct Running {
     ended: bool,
 }
 
+/// What a request to begin came to.
+#[derive(Debug)]
+pub enum Begun {
+    /// A new operation.
+    New(Running),
+    /// The operation that the same request began before.
+    Known(Arc<Operation>),
+}
+
 impl Registry {
     /// A registry without operations.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
@@ -131,14 +140,18 @@ impl Registry {
     /// # Errors
     /// [`RegistryError::RequestIdReused`].
     pub fn known(&self, request: &Request) -> Result<Option<Arc<Operation>>, RegistryError> {
-        match self.state().requests.get(&request.id) {
-            None => Ok(None),
-            Some((digest, operation)) if *digest == request.digest => Ok(Some(operation.clone())),
-            Some(_) => Err(RegistryError::RequestIdReused { id: request.id }),
-        }
+        self.state().known(request)
     }
 
-    /// Begins an operation on a disk.
+    /// Fails if an operation holds a disk.
+    ///
+    /// # Errors
+    /// [`RegistryError::DiskHeld`].
+    pub fn check_free(&self, disk: &Disk) -> Result<(), RegistryError> {
+        self.state().check_free(disk)
+    }
+
+    /// Begins an operation on a disk, once for each request.
     ///
     /// # Errors
     /// If another one holds the disk, the request id is taken, too many run, or the agent is stopping.
@@ -147,17 +160,15 @@ impl Registry {
         request: &Request,
         kind: OperationKind,
         disk: &Disk,
-    ) -> Result<Running, RegistryError> {
+    ) -> Result<Begun, RegistryError> {
         let mut state = self.state();
+        if let Some(operation) = state.known(request)? {
+            return Ok(Begun::Known(operation));
+        }
         if state.stopping {
             return Err(RegistryError::Stopping);
         }
-        if state.requests.contains_key(&request.id) {
-            return Err(RegistryError::RequestIdReused { id: request.id });
-        }
-        if let Some(holder) = state.disks.get(&disk.device_number) {
-            return Err(RegistryError::DiskHeld { disk: disk.name.clone(), operation: holder.name() });
-        }
+        state.check_free(disk)?;
         if state.disks.len() >= MAX_RUNNING {
             return Err(RegistryError::TooMany);
         }
@@ -169,7 +180,7 @@ impl Registry {
         state.disks.insert(disk.device_number, operation.clone());
         state.forget_old();
         drop(state);
-        Ok(Running { registry: self.clone(), operation, disk: disk.device_number, ended: false })
+        Ok(Begun::New(Running { registry: self.clone(), operation, disk: disk.device_number, ended: false }))
     }
 
     /// An operation by its name, with or without `operations/`.
@@ -230,6 +241,21 @@ impl Registry {
 }
 
 impl State {
+    fn known(&self, request: &Request) -> Result<Option<Arc<Operation>>, RegistryError> {
+        match self.requests.get(&request.id) {
+            None => Ok(None),
+            Some((digest, operation)) if *digest == request.digest => Ok(Some(operation.clone())),
+            Some(_) => Err(RegistryError::RequestIdReused { id: request.id }),
+        }
+    }
+
+    fn check_free(&self, disk: &Disk) -> Result<(), RegistryError> {
+        match self.disks.get(&disk.device_number) {
+            None => Ok(()),
+            Some(holder) => Err(RegistryError::DiskHeld { disk: disk.name.clone(), operation: holder.name() }),
+        }
+    }
+
     fn forget_old(&mut self) {
         let ended = self.operations.len().saturating_sub(self.disks.len());
         if ended <= MAX_ENDED {
@@ -258,12 +284,11 @@ impl Running {
         self.end(result);
     }
 
-    /// Takes the operation back: nothing was begun, and nobody was told of it.
-    pub fn withdraw(mut self) {
-        let mut state = self.registry.state();
-        state.remove(self.operation.id);
-        state.disks.remove(&self.disk);
-        self.ended = true;
+    /// Takes the operation back: nothing was begun. A repeated request that found it meanwhile sees why; later ones begin
+    /// anew.
+    pub fn withdraw(mut self, failure: Failure) {
+        self.registry.state().remove(self.operation.id);
+        self.end(Err(failure));
     }
 
     /// Whoever sees the end may have the disk: both change at once.

@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use bms_agent::disk::selector::Selector;
-use bms_agent::image::group::GroupSize;
-use bms_agent::image::source::Format;
+use bms_agent::image::group::{GroupSize, Layout};
+use bms_agent::image::source::{Format, Source};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
@@ -132,9 +132,18 @@ pub(crate) struct SourceArgs {
     /// Length of the raw content, where the file does not tell it: bytes, or with K, M, G, T.
     #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
     pub(crate) size: Option<u64>,
-    /// Size of the groups that are proven one by one: a power of two from 64K to 16M.
-    #[arg(long, value_name = "BYTES", value_parser = parse_group_size, default_value = "256K")]
-    pub(crate) group_size: GroupSize,
+    /// Size of the groups that are proven one by one: a power of two from 64K to 16M [default: 256K, and more for images
+    /// of more than 64 GiB].
+    #[arg(long, value_name = "BYTES", value_parser = parse_group_size)]
+    pub(crate) group_size: Option<GroupSize>,
+}
+
+impl SourceArgs {
+    /// How the content of a source is cut.
+    pub(crate) fn layout(&self, source: &Source) -> Layout {
+        let len = source.len_bytes();
+        Layout::new(len, self.group_size.unwrap_or_else(|| GroupSize::for_image(len)))
+    }
 }
 
 /// `image hash`
@@ -310,7 +319,7 @@ mod tests {
         let line = "bmsctl --output json install --image a.img --disk serial=A,size=1073741824 --in-place --yes";
         let Command::Install(args) = parse(line).expect("valid").command else { panic!("another command") };
         assert!(args.in_place && args.yes && !args.plan && !args.wipe_rest && !args.compress);
-        assert_eq!(args.source.group_size.bytes(), 256 << 10);
+        assert_eq!(args.source.group_size, None);
         for line in [
             "bmsctl install --image a.img",
             "bmsctl install --disk serial=A",

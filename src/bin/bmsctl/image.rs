@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use bms_agent::image::group::Layout;
 use bms_agent::image::hash::tree_of;
 use bms_agent::image::source::{Format, OpenOptions, Source, open};
 use bms_agent::image::tree::{Group, Tree};
@@ -30,7 +29,7 @@ pub(crate) fn open_image(path: &Path, format: Option<Format>, size: Option<u64>)
 
 fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
     let source = open_image(&args.file, args.source.format, args.source.size)?;
-    let layout = Layout::new(source.len_bytes(), args.source.group_size);
+    let layout = args.source.layout(&source);
     let tree = tree_of(&source, layout, workers()).map_err(|source| CtlError::ReadImage { source })?;
     let (hole_groups, hole_bytes) = holes(&tree);
     let view = ImageHashView {

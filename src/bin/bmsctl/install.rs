@@ -23,7 +23,7 @@ use crate::watch::outcome;
 /// Installs an image.
 pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let source = open_image(&args.image, args.source.format, args.source.size)?;
-    let layout = Layout::new(source.len_bytes(), args.source.group_size);
+    let layout = args.source.layout(&source);
     let request = plan_request(args, &source, layout);
     let answer = agent.provisioning().plan_install(request.clone()).await?.into_inner();
     let (plan, plan_token) = plan(answer)?;
