@@ -236,7 +236,7 @@ mod tests {
     #[test]
     fn the_end_is_the_last_change() {
         let operation = operation();
-        let mut states = operation.watch();
+        let states = operation.watch();
         operation.end(SystemTime::UNIX_EPOCH, Err(failure()));
         assert!(states.has_changed().expect("open"));
         let ended = operation.snapshot();

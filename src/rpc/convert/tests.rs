@@ -41,12 +41,8 @@ fn a_good_request_is_taken_over_field_by_field() {
         backing_file: Some("/x".to_owned()),
         ..disk()
     };
-    let spec = v1::ImageSpec {
-        size_bytes: 77,
-        group_size_bytes: 1 << 16,
-        root: vec![3; 32].into(),
-        logical_block_size_bytes: 4096,
-    };
+    let spec =
+        v1::ImageSpec { size_bytes: 77, group_size_bytes: 1 << 16, root: vec![3; 32], logical_block_size_bytes: 4096 };
     let options = v1::InstallOptions { in_place: true, wipe_rest: false };
     let request = install_request(Some(selector), Some(spec), Some(options)).expect("good");
     assert_eq!(request.selector.serial.as_deref(), Some("S1"));
@@ -83,7 +79,7 @@ fn each_impossible_field_of_an_image_is_named() {
         assert_eq!(of(v1::ImageSpec { group_size_bytes, ..image() }), ["image.group_size_bytes"]);
     }
     for len in [1, 31, 33] {
-        assert_eq!(of(v1::ImageSpec { root: vec![0; len].into(), ..image() }), ["image.root"]);
+        assert_eq!(of(v1::ImageSpec { root: vec![0; len], ..image() }), ["image.root"]);
     }
     for logical_block_size_bytes in [1, 511, 513, 1 << 17] {
         let image = v1::ImageSpec { logical_block_size_bytes, ..image() };
@@ -117,7 +113,7 @@ fn each_impossible_field_of_a_selector_is_named() {
 
 #[test]
 fn all_violations_are_told_at_once() {
-    let image = v1::ImageSpec { size_bytes: 0, group_size_bytes: 1, root: vec![1].into(), logical_block_size_bytes: 1 };
+    let image = v1::ImageSpec { size_bytes: 0, group_size_bytes: 1, root: vec![1], logical_block_size_bytes: 1 };
     let fields = violations(Some(v1::DiskSelector { transport: 99, ..Default::default() }), Some(image));
     let expected = [
         "disk.transport",
@@ -145,7 +141,7 @@ fn a_request_id_is_a_uuid_and_its_digest_is_that_of_the_request() {
 #[test]
 fn a_verification_has_a_root_and_a_size_or_neither() {
     let of = |root: Vec<u8>, size_bytes| {
-        let request = v1::VerifyDiskRequest { disk: Some(disk()), root: root.into(), size_bytes, ..Default::default() };
+        let request = v1::VerifyDiskRequest { disk: Some(disk()), root, size_bytes, ..Default::default() };
         verify_request(&request)
     };
     assert!(matches!(of(Vec::new(), 0).expect("good").1, VerifyAgainst::Record));
@@ -164,7 +160,7 @@ fn event(message: Message) -> FeedEvent {
 #[test]
 fn messages_of_a_push_become_what_they_say() {
     let offer = |first_group, group_count, values: Vec<u8>| {
-        event(Message::Offer(v1::GroupOffer { first_group, group_count, chaining_values: values.into() }))
+        event(Message::Offer(v1::GroupOffer { first_group, group_count, chaining_values: values }))
     };
     let holes = offer(3, u64::MAX, Vec::new());
     assert!(matches!(holes, FeedEvent::Offer { first: 3, groups: Offered::Holes(u64::MAX) }), "{holes:?}");
@@ -177,19 +173,19 @@ fn messages_of_a_push_become_what_they_say() {
         let FeedEvent::Data(part) = event(Message::Data(data)) else { panic!("no data") };
         assert_eq!((part.first, part.count, part.encoding, part.payload.as_ref()), (5, 6, expected, &[9; 5][..]));
     }
-    let finish = event(Message::Finish(v1::PushFinish { offers_digest: vec![8; 32].into() }));
+    let finish = event(Message::Finish(v1::PushFinish { offers_digest: vec![8; 32] }));
     assert!(matches!(finish, FeedEvent::Finish { offers_digest } if offers_digest == [8; 32]));
 }
 
 #[test]
 fn messages_that_make_no_sense_break_the_push() {
     let offer = |group_count, len: usize| {
-        Some(Message::Offer(v1::GroupOffer { first_group: 0, group_count, chaining_values: vec![0; len].into() }))
+        Some(Message::Offer(v1::GroupOffer { first_group: 0, group_count, chaining_values: vec![0; len] }))
     };
     let data = |encoding| {
         Some(Message::Data(v1::GroupData { first_group: 0, group_count: 1, encoding, payload: Vec::new().into() }))
     };
-    let finish = |len: usize| Some(Message::Finish(v1::PushFinish { offers_digest: vec![0; len].into() }));
+    let finish = |len: usize| Some(Message::Finish(v1::PushFinish { offers_digest: vec![0; len] }));
     let messages = [
         None,
         Some(Message::Begin(v1::PushBegin::default())),
