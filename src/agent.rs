@@ -27,6 +27,8 @@ use crate::provision::token::PlanTokens;
 use crate::provision::verify::{Expectation, VerifyJob};
 
 mod error;
+#[cfg(test)]
+mod tests;
 
 pub use error::AgentError;
 

@@ -180,3 +180,83 @@ fn describe(identity: &Identity) -> String {
     let diskseq = diskseq.map_or_else(|| "none".to_owned(), |seq| seq.to_string());
     format!("serial {}, wwn {}, file {}, diskseq {diskseq}", text(serial), text(wwn), text(backing_file))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{GuardError, open_for_reading, open_for_writing};
+    use crate::disk::discovery::Disk;
+    use crate::disk::fixture::Fixture;
+    use crate::reason::{DomainError as _, Reason};
+
+    /// A server whose disk `nvme0n1` has something else for a node.
+    fn fixture() -> (Fixture, Disk) {
+        let fixture = Fixture::new();
+        fixture.nvme("nvme0n1", "259:0", "S1");
+        let disk = fixture.scan().remove(0);
+        (fixture, disk)
+    }
+
+    fn check(fixture: &Fixture, disk: &Disk, reason: Reason) {
+        let discovery = fixture.discovery();
+        let errors: [GuardError; 2] = [
+            open_for_writing(&discovery, disk).expect_err("no disk"),
+            open_for_reading(&discovery, disk).expect_err("no disk"),
+        ];
+        for error in errors {
+            assert_eq!(error.reason(), reason, "{error:?}");
+            assert_eq!(error.metadata(), [("node", fixture.path("dev/nvme0n1").display().to_string())]);
+        }
+    }
+
+    #[test]
+    fn a_missing_node_is_a_disk_that_is_gone() {
+        let (fixture, disk) = fixture();
+        check(&fixture, &disk, Reason::DiskGone);
+    }
+
+    #[test]
+    fn a_symbolic_link_is_not_followed() {
+        let (fixture, disk) = fixture();
+        fixture.write("dev/target", "precious");
+        fixture.link("dev/nvme0n1", "target");
+        check(&fixture, &disk, Reason::DiskNodeSymlink);
+        fs::remove_file(fixture.path("dev/nvme0n1")).expect("removed");
+        fixture.link("dev/nvme0n1", "nowhere");
+        check(&fixture, &disk, Reason::DiskNodeSymlink);
+        assert_eq!(fs::read(fixture.path("dev/target")).expect("read"), b"precious");
+    }
+
+    #[test]
+    fn a_regular_file_is_not_written() {
+        let (fixture, disk) = fixture();
+        fixture.write("dev/nvme0n1", "precious");
+        check(&fixture, &disk, Reason::DiskNodeNotBlock);
+        assert_eq!(fs::read(fixture.path("dev/nvme0n1")).expect("read"), b"precious");
+    }
+
+    #[test]
+    fn a_fifo_does_not_hold_anyone_up() {
+        let (fixture, disk) = fixture();
+        let mode = nix::sys::stat::Mode::from_bits_truncate(0o600);
+        nix::unistd::mkfifo(&fixture.path("dev/nvme0n1"), mode).expect("mkfifo");
+        check(&fixture, &disk, Reason::DiskNodeNotBlock);
+    }
+
+    #[test]
+    fn a_directory_is_no_disk() {
+        let (fixture, disk) = fixture();
+        fs::create_dir(fixture.path("dev/nvme0n1")).expect("directory");
+        check(&fixture, &disk, Reason::DiskNodeNotBlock);
+    }
+
+    #[test]
+    fn a_character_device_is_no_disk() {
+        let (fixture, mut disk) = fixture();
+        // The name is the kernel's own, so a path in it is impossible; here it reaches a device that always exists.
+        disk.name = "/dev/null".to_owned();
+        let error = open_for_reading(&fixture.discovery(), &disk).expect_err("no disk");
+        assert_eq!(error.reason(), Reason::DiskNodeNotBlock, "{error:?}");
+    }
+}

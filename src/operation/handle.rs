@@ -198,3 +198,66 @@ impl Operation {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::SystemTime;
+
+    use uuid::Uuid;
+
+    use super::{Failure, Operation, OperationKind};
+    use crate::provision::error::ProvisionError;
+    use crate::provision::progress::Stage;
+    use crate::reason::Reason;
+
+    fn operation() -> Operation {
+        Operation::new(OperationKind::Install, Uuid::from_u128(1), "sda".to_owned(), SystemTime::UNIX_EPOCH)
+    }
+
+    fn failure() -> Failure {
+        Failure::from(&ProvisionError::Cancelled { disk: "sda".to_owned() })
+    }
+
+    #[test]
+    fn sequence_rises_with_every_change_and_only_then() {
+        let operation = operation();
+        assert_eq!(operation.snapshot().sequence, 1);
+        assert!(operation.publish());
+        assert_eq!(operation.snapshot().sequence, 1, "nothing changed");
+        operation.counters.enter(Stage::Write);
+        operation.counters.written.add(5);
+        assert!(operation.publish());
+        let snapshot = operation.snapshot();
+        assert_eq!((snapshot.sequence, snapshot.stage, snapshot.progress.written_bytes), (2, Stage::Write, 5));
+        operation.cancel.cancel();
+        operation.publish();
+        assert_eq!((operation.snapshot().sequence, operation.snapshot().cancel_requested), (3, true));
+    }
+
+    #[test]
+    fn the_end_is_the_last_change() {
+        let operation = operation();
+        let states = operation.watch();
+        operation.end(SystemTime::UNIX_EPOCH, Err(failure()));
+        assert!(states.has_changed().expect("open"));
+        let ended = operation.snapshot();
+        assert!(ended.is_done());
+        operation.counters.written.add(5);
+        operation.end(SystemTime::UNIX_EPOCH, Err(Failure { reason: Reason::Internal, ..failure() }));
+        assert!(!operation.publish(), "it does not go on");
+        let later = operation.snapshot();
+        assert_eq!(later.sequence, ended.sequence);
+        let (_, result) = later.end.as_ref().expect("ended");
+        assert_eq!(result.as_ref().expect_err("cancelled").reason, Reason::OperationCancelled);
+    }
+
+    #[test]
+    fn a_failure_tells_its_causes_once_each() {
+        let source = std::io::Error::other("the cable is out");
+        let error = ProvisionError::from(crate::disk::device::DeviceError::Flush { disk: "sda".to_owned(), source });
+        let failure = Failure::from(&error);
+        assert_eq!(failure.reason, Reason::DiskFlush);
+        assert_eq!(failure.message.matches("the cable is out").count(), 1, "{}", failure.message);
+        assert_eq!(failure.message.matches("cannot flush").count(), 1, "{}", failure.message);
+    }
+}

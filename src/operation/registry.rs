@@ -309,3 +309,6 @@ impl Drop for Running {
         self.registry.ended.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

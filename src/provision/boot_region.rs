@@ -174,6 +174,7 @@ impl BootRegion {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of ranges, some of which have one")]
 mod tests {
     use super::{BootRegion, ranges};
     use crate::disk::device::Geometry;

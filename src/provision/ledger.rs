@@ -157,6 +157,7 @@ pub(super) fn extend(ranges: &mut Vec<Range<u64>>, group: u64) {
 }
 
 #[cfg(test)]
+#[expect(clippy::single_range_in_vec_init, reason = "lists of ranges, some of which have one")]
 mod tests {
     use super::{Ledger, Offered};
     use crate::image::group::{ChainingValue, GroupSize, Layout};

@@ -193,3 +193,6 @@ fn data_event(data: v1::GroupData) -> Result<FeedEvent, &'static str> {
     let (first, count) = (data.first_group, u64::from(data.group_count));
     Ok(FeedEvent::Data(Part { first, count, encoding, payload: data.payload, budget: None }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,119 @@
+//! What the agent does when a disk cannot be had: it says why, holds nothing, and has written nothing.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::{Agent, AgentError, InstallRequest, SharedClock, VerifyAgainst};
+use crate::clock::SystemClock;
+use crate::disk::fixture::Fixture;
+use crate::disk::selector::Selector;
+use crate::image::group::{GroupSize, Layout};
+use crate::operation::registry::{Registry, Request};
+use crate::provision::install::Resources;
+use crate::provision::plan::{ImageSpec, Options};
+use crate::provision::record::Records;
+use crate::provision::token::PlanTokens;
+use crate::reason::{DomainError as _, Reason};
+
+/// An agent on a server with these disks, none of which has a node.
+fn agent(fixture: &Fixture) -> Arc<Agent> {
+    let clock = Arc::new(SystemClock);
+    Arc::new(Agent {
+        discovery: fixture.discovery(),
+        registry: Arc::new(Registry::new(clock.clone())),
+        records: Records::open(&fixture.path("")).expect("opened"),
+        tokens: PlanTokens::default(),
+        resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
+        clock: SharedClock(clock),
+    })
+}
+
+fn selector(serial: &str) -> Selector {
+    Selector { serial: Some(serial.to_owned()), ..Selector::default() }
+}
+
+fn request(serial: &str) -> InstallRequest {
+    let layout = Layout::new(1 << 30, GroupSize::default());
+    let image = ImageSpec { layout, root: None, logical_block_size: None };
+    InstallRequest { selector: selector(serial), image, options: Options::default() }
+}
+
+fn id(id: u128) -> Request {
+    Request { id: Uuid::from_u128(id), digest: [0; 32] }
+}
+
+fn refused(agent: &Arc<Agent>, request: &InstallRequest, token: &[u8]) -> AgentError {
+    agent.install(&id(1), request, token).expect_err("refused")
+}
+
+#[test]
+fn a_refused_install_leaves_neither_operation_nor_hold() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let agent = agent(&fixture);
+    for _ in 0..2 {
+        assert_eq!(refused(&agent, &request("S1"), &[]).reason(), Reason::DiskGone, "the same id may be used again");
+        assert!(agent.registry.list().is_empty());
+    }
+    fixture.write("dev/nvme0n1", "no disk");
+    assert_eq!(refused(&agent, &request("S1"), &[]).reason(), Reason::DiskNodeNotBlock);
+}
+
+#[test]
+fn plan_and_install_refuse_alike() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    fixture.nvme("nvme1n1", "259:1", "S2").attribute("ro", "1\n");
+    fixture.nvme("nvme2n1", "259:2", "S3").attribute("size", "2048\n");
+    let agent = agent(&fixture);
+    let huge = Layout::new(30 << 30, GroupSize::new(64 << 10).expect("valid"));
+    let many = InstallRequest { image: ImageSpec { layout: huge, ..request("S1").image }, ..request("S1") };
+    let table = [
+        (request("S2"), Reason::DiskReadOnly),
+        (request("S3"), Reason::ImageTooLarge),
+        (request("S4"), Reason::DiskNotFound),
+        (many, Reason::ImageTreeTooLarge),
+    ];
+    for (request, reason) in table {
+        assert_eq!(agent.plan(&request).expect_err("refused").reason(), reason);
+        assert_eq!(refused(&agent, &request, &[]).reason(), reason);
+    }
+    assert!(agent.plan(&request("S1")).is_ok());
+}
+
+#[test]
+fn a_token_holds_for_its_own_plan() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    fixture.nvme("nvme1n1", "259:1", "S2");
+    let agent = agent(&fixture);
+    let token = agent.tokens.issue(&agent.plan(&request("S1")).expect("planned").plan);
+    assert_eq!(refused(&agent, &request("S2"), &token).reason(), Reason::PlanStale);
+    assert_eq!(refused(&agent, &request("S1"), b"token").reason(), Reason::PlanTokenInvalid);
+    assert_eq!(refused(&agent, &request("S1"), &token).reason(), Reason::DiskGone, "the token holds, the disk is gone");
+    assert_eq!(refused(&agent, &request("S1"), &token).reason(), Reason::PlanStale, "it is good once");
+}
+
+#[test]
+fn a_disk_without_a_record_has_nothing_to_verify_against() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let agent = agent(&fixture);
+    let verify = |against| agent.verify(&id(2), &selector("S1"), against).expect_err("refused");
+    let error = verify(VerifyAgainst::Record);
+    assert_eq!((error.reason(), error.metadata()), (Reason::VerifyNoRecord, vec![("disk", "nvme0n1".to_owned())]));
+    let layout = Layout::new(1 << 20, GroupSize::default());
+    assert_eq!(verify(VerifyAgainst::Root(layout, [0; 32])).reason(), Reason::DiskGone);
+    assert!(agent.registry.list().is_empty());
+}
+
+#[test]
+fn disks_that_cannot_be_read_are_listed_all_the_same() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let disks = agent(&fixture).disks().expect("listed");
+    let [disk] = disks.as_slice() else { panic!("{disks:?}") };
+    assert_eq!((disk.disk.name.as_str(), disk.content.is_none(), disk.refusals.len()), ("nvme0n1", true, 0));
+}

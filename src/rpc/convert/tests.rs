@@ -1,0 +1,212 @@
+//! Every field that a request can have wrong, and what a good one becomes.
+
+use uuid::Uuid;
+
+use super::super::proto::v1::{self, push_image_request::Message};
+use super::{feed_event, install_request, request, verify_request};
+use crate::agent::VerifyAgainst;
+use crate::disk::identity::Transport;
+use crate::image::group::ChainingValue;
+use crate::provision::feed::{Encoding, FeedEvent, Offered};
+use crate::reason::{DomainError as _, Reason};
+
+fn disk() -> v1::DiskSelector {
+    v1::DiskSelector { serial: Some("S1".to_owned()), ..Default::default() }
+}
+
+fn image() -> v1::ImageSpec {
+    v1::ImageSpec { size_bytes: 1 << 30, ..Default::default() }
+}
+
+/// The fields that are wrong.
+fn violations(disk: Option<v1::DiskSelector>, image: Option<v1::ImageSpec>) -> Vec<&'static str> {
+    let error = install_request(disk, image, None).expect_err("wrong");
+    assert_eq!(error.reason(), Reason::RequestMalformed);
+    error.metadata().into_iter().map(|(field, _)| field).collect()
+}
+
+#[test]
+fn a_good_request_is_taken_over_field_by_field() {
+    let selector = v1::DiskSelector {
+        wwn: Some("eui.1".to_owned()),
+        by_path: Some("pci-1".to_owned()),
+        name: Some("nvme0n1".to_owned()),
+        model: Some("M".to_owned()),
+        transport: v1::Transport::Nvme.into(),
+        rotational: Some(false),
+        size_bytes: Some(5),
+        min_size_bytes: Some(4),
+        logical_block_size_bytes: Some(512),
+        diskseq: Some(7),
+        backing_file: Some("/x".to_owned()),
+        ..disk()
+    };
+    let spec =
+        v1::ImageSpec { size_bytes: 77, group_size_bytes: 1 << 16, root: vec![3; 32], logical_block_size_bytes: 4096 };
+    let options = v1::InstallOptions { in_place: true, wipe_rest: false };
+    let request = install_request(Some(selector), Some(spec), Some(options)).expect("good");
+    assert_eq!(request.selector.serial.as_deref(), Some("S1"));
+    assert_eq!(request.selector.wwn.as_deref(), Some("eui.1"));
+    assert_eq!(request.selector.by_path.as_deref(), Some("pci-1"));
+    assert_eq!(request.selector.name.as_deref(), Some("nvme0n1"));
+    assert_eq!(request.selector.model.as_deref(), Some("M"));
+    assert_eq!(request.selector.transport, Some(Transport::Nvme));
+    assert_eq!(request.selector.rotational, Some(false));
+    assert_eq!((request.selector.size_bytes, request.selector.min_size_bytes), (Some(5), Some(4)));
+    assert_eq!((request.selector.logical_block_size, request.selector.diskseq), (Some(512), Some(7)));
+    assert_eq!(request.selector.backing_file.as_deref(), Some("/x"));
+    assert_eq!((request.image.layout.len_bytes(), request.image.layout.group_size().bytes()), (77, 1 << 16));
+    assert_eq!((request.image.root, request.image.logical_block_size), (Some([3; 32]), Some(4096)));
+    assert!(request.options.in_place && !request.options.wipe_rest);
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let request = install_request(Some(disk()), Some(image()), None).expect("good");
+    assert_eq!(request.image.layout.group_size().bytes(), 256 << 10);
+    assert_eq!((request.image.root, request.image.logical_block_size), (None, None));
+    assert!(!request.options.in_place && !request.options.wipe_rest);
+}
+
+#[test]
+fn each_impossible_field_of_an_image_is_named() {
+    let of = |image| violations(Some(disk()), Some(image));
+    assert_eq!(violations(Some(disk()), None), ["image.size_bytes"]);
+    for size_bytes in [0, 1 << 63, u64::MAX] {
+        assert_eq!(of(v1::ImageSpec { size_bytes, ..image() }), ["image.size_bytes"]);
+    }
+    for group_size_bytes in [1, 1 << 15, (1 << 16) + 1, 1 << 25, u64::MAX] {
+        assert_eq!(of(v1::ImageSpec { group_size_bytes, ..image() }), ["image.group_size_bytes"]);
+    }
+    for len in [1, 31, 33] {
+        assert_eq!(of(v1::ImageSpec { root: vec![0; len], ..image() }), ["image.root"]);
+    }
+    for logical_block_size_bytes in [1, 511, 513, 1 << 17] {
+        let image = v1::ImageSpec { logical_block_size_bytes, ..image() };
+        assert_eq!(of(image), ["image.logical_block_size_bytes"]);
+    }
+}
+
+#[test]
+fn each_impossible_field_of_a_selector_is_named() {
+    let of = |disk| violations(Some(disk), Some(image()));
+    assert_eq!(violations(None, Some(image())), ["disk"], "a selector of nothing");
+    assert_eq!(of(v1::DiskSelector { transport: 99, ..disk() }), ["disk.transport"]);
+    for text in ["", "a\nb", "\u{7f}", &"x".repeat(257)] {
+        let text = Some(text.to_owned());
+        let fields = [
+            ("disk.serial", v1::DiskSelector { serial: text.clone(), ..disk() }),
+            ("disk.wwn", v1::DiskSelector { wwn: text.clone(), ..disk() }),
+            ("disk.by_path", v1::DiskSelector { by_path: text.clone(), ..disk() }),
+            ("disk.name", v1::DiskSelector { name: text.clone(), ..disk() }),
+            ("disk.model", v1::DiskSelector { model: text.clone(), ..disk() }),
+        ];
+        for (field, selector) in fields {
+            assert!(of(selector).contains(&field), "{field} {text:?}");
+        }
+    }
+    let long = v1::DiskSelector { backing_file: Some("x".repeat(4097)), ..disk() };
+    assert!(of(long).contains(&"disk.backing_file"));
+    assert_eq!(of(v1::DiskSelector { name: Some("/dev/sda".to_owned()), ..disk() }), ["disk"]);
+    assert_eq!(of(v1::DiskSelector { logical_block_size_bytes: Some(500), ..disk() }), ["disk"]);
+}
+
+#[test]
+fn all_violations_are_told_at_once() {
+    let image = v1::ImageSpec { size_bytes: 0, group_size_bytes: 1, root: vec![1], logical_block_size_bytes: 1 };
+    let fields = violations(Some(v1::DiskSelector { transport: 99, ..Default::default() }), Some(image));
+    let expected = [
+        "disk.transport",
+        "disk",
+        "image.size_bytes",
+        "image.root",
+        "image.logical_block_size_bytes",
+        "image.group_size_bytes",
+    ];
+    assert_eq!(fields, expected);
+}
+
+#[test]
+fn a_request_id_is_a_uuid_and_its_digest_is_that_of_the_request() {
+    let id = Uuid::from_u128(7).to_string();
+    let first = request(&id, &image()).expect("good");
+    assert_eq!(first, request(&id, &image()).expect("good"));
+    let other = v1::ImageSpec { size_bytes: 5, ..image() };
+    assert_ne!(first.digest, request(&id, &other).expect("good").digest);
+    for id in ["", "7", "00000000-0000-0000-0000-000000000000", "not-a-uuid"] {
+        assert_eq!(request(id, &image()).expect_err("wrong").metadata()[0].0, "request_id");
+    }
+}
+
+#[test]
+fn a_verification_has_a_root_and_a_size_or_neither() {
+    let of = |root: Vec<u8>, size_bytes| {
+        let request = v1::VerifyDiskRequest { disk: Some(disk()), root, size_bytes, ..Default::default() };
+        verify_request(&request)
+    };
+    assert!(matches!(of(Vec::new(), 0).expect("good").1, VerifyAgainst::Record));
+    let (_, against) = of(vec![5; 32], 99).expect("good");
+    assert!(matches!(against, VerifyAgainst::Root(layout, root) if layout.len_bytes() == 99 && root == [5; 32]));
+    for (root, size) in [(vec![5; 32], 0), (vec![5; 32], 1 << 63), (Vec::new(), 1)] {
+        assert_eq!(of(root, size).expect_err("wrong").metadata()[0].0, "size_bytes");
+    }
+    assert_eq!(of(vec![5; 31], 0).expect_err("wrong").metadata()[0].0, "root");
+}
+
+fn event(message: Message) -> FeedEvent {
+    feed_event(v1::PushImageRequest { message: Some(message) })
+}
+
+#[test]
+fn messages_of_a_push_become_what_they_say() {
+    let offer = |first_group, group_count, values: Vec<u8>| {
+        event(Message::Offer(v1::GroupOffer { first_group, group_count, chaining_values: values }))
+    };
+    let holes = offer(3, u64::MAX, Vec::new());
+    assert!(matches!(holes, FeedEvent::Offer { first: 3, groups: Offered::Holes(u64::MAX) }), "{holes:?}");
+    let data = offer(4, 2, [[1; 32], [2; 32]].concat());
+    let FeedEvent::Offer { first: 4, groups: Offered::Data(values) } = data else { panic!("{data:?}") };
+    assert_eq!(values, [ChainingValue([1; 32]), ChainingValue([2; 32])]);
+    for (sent, expected) in [(v1::Encoding::Raw, Encoding::Raw), (v1::Encoding::Zstd, Encoding::Zstd)] {
+        let payload = vec![9; 5].into();
+        let data = v1::GroupData { first_group: 5, group_count: 6, encoding: sent.into(), payload };
+        let FeedEvent::Data(part) = event(Message::Data(data)) else { panic!("no data") };
+        assert_eq!((part.first, part.count, part.encoding, part.payload.as_ref()), (5, 6, expected, &[9; 5][..]));
+    }
+    let finish = event(Message::Finish(v1::PushFinish { offers_digest: vec![8; 32] }));
+    assert!(matches!(finish, FeedEvent::Finish { offers_digest } if offers_digest == [8; 32]));
+}
+
+#[test]
+fn messages_that_make_no_sense_break_the_push() {
+    let offer = |group_count, len: usize| {
+        Some(Message::Offer(v1::GroupOffer { first_group: 0, group_count, chaining_values: vec![0; len] }))
+    };
+    let data = |encoding| {
+        Some(Message::Data(v1::GroupData { first_group: 0, group_count: 1, encoding, payload: Vec::new().into() }))
+    };
+    let finish = |len: usize| Some(Message::Finish(v1::PushFinish { offers_digest: vec![0; len] }));
+    let messages = [
+        None,
+        Some(Message::Begin(v1::PushBegin::default())),
+        offer(0, 0),
+        offer(0, 32),
+        offer(1, 31),
+        offer(1, 33),
+        offer(1, 64),
+        offer(2, 32),
+        offer(u64::MAX, 32),
+        data(0),
+        data(3),
+        data(-1),
+        finish(0),
+        finish(31),
+        finish(33),
+    ];
+    for message in messages {
+        let text = format!("{message:?}");
+        let event = feed_event(v1::PushImageRequest { message });
+        let FeedEvent::Broken(error) = event else { panic!("{text} became {event:?}") };
+        assert_eq!(error.reason(), Reason::PushProtocol);
+    }
+}
