@@ -26,6 +26,7 @@ fn a_kill_at_any_moment_leaves_no_table_or_a_whole_image_and_the_next_install_se
     let disk = LoopDisk::new(272 * MIB);
     let mut daemon = Daemon::start();
     let length = measure(&daemon, &images, &disk);
+    eprintln!("an install of {} MiB takes {length:.0?}", images[1].data_bytes() >> 20);
     let (mut resent, mut all, mut unbootable) = (0, 0, 0);
     for kill in 0..KILLS {
         let (former, new) = if kill % 2 == 0 { (&images[1], &images[0]) } else { (&images[0], &images[1]) };
@@ -56,12 +57,15 @@ fn a_kill_at_any_moment_leaves_no_table_or_a_whole_image_and_the_next_install_se
     assert!(resent < all);
 }
 
-/// How long one install takes, from begin to end. Leaves the second image on the disk.
+/// How long an install takes at least, from begin to end. Leaves the second image on the disk.
 fn measure(daemon: &Daemon, images: &[Image; 2], disk: &LoopDisk) -> Duration {
-    daemon.install(&images[0].path(), disk, &[]).done();
-    let begin = Instant::now();
-    daemon.install(&images[1].path(), disk, &[]).done();
-    begin.elapsed()
+    let install = |image: &Image| {
+        let begin = Instant::now();
+        daemon.install(&image.path(), disk, &[]).done();
+        begin.elapsed()
+    };
+    let [first, second] = images;
+    [first, second, first, second].map(install).into_iter().min().expect("four")
 }
 
 fn look(disk: &LoopDisk, former: &Image, new: &Image) -> Left {
