@@ -20,6 +20,15 @@ pub struct BootRegion {
     block: usize,
 }
 
+/// A part of the boot region.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The first block of the disk.
+    FirstBlock,
+    /// Everything else.
+    Rest,
+}
+
 #[derive(Debug)]
 struct Span {
     start: u64,
@@ -134,34 +143,49 @@ impl BootRegion {
         device.write(0, &block)
     }
 
-    /// Writes what is held: everything but the first block, a flush, then the first block, which makes the disk
-    /// bootable in one write, and a flush.
+    /// Writes what is held, but for the first block: the disk is still not bootable. Flushes.
     ///
     /// # Errors
-    /// What the device answered. After an error the disk may be bootable or not: [`clear`](Self::clear) it.
-    pub fn commit(&self, device: &dyn BlockDevice) -> Result<(), DeviceError> {
+    /// What the device answered.
+    pub fn write_rest(&self, device: &dyn BlockDevice) -> Result<(), DeviceError> {
         for span in &self.spans {
             let skip = self.first_block_of(span);
             device.write(span.start + skip as u64, &span.bytes[skip..])?;
         }
-        device.sync()?;
+        device.sync()
+    }
+
+    /// Writes the first block over the marker, which makes the disk bootable in one write. Flushes.
+    ///
+    /// # Errors
+    /// What the device answered. After an error the disk may be bootable or not: [`clear`](Self::clear) it.
+    pub fn seal(&self, device: &dyn BlockDevice) -> Result<(), DeviceError> {
         if let Some(first) = self.spans.first() {
-            device.write(0, &first.bytes[..self.block.min(first.bytes.len())])?;
+            device.write(0, &first.bytes[..self.first_block_of(first)])?;
         }
         device.sync()
     }
 
-    /// Reads the boot region back; gives the offset of the first block that is not what is held.
+    /// Reads a part of the boot region back; gives the offset of the first block that is not what is held.
     ///
     /// # Errors
     /// What the device answered.
-    pub fn first_difference(&self, reader: &dyn BlockDevice) -> Result<Option<u64>, DeviceError> {
+    pub fn first_difference(&self, reader: &dyn BlockDevice, part: Part) -> Result<Option<u64>, DeviceError> {
         for span in &self.spans {
-            let mut read = AlignedBuffer::zeroed(span.bytes.len());
-            reader.read(span.start, &mut read)?;
-            let blocks = read.chunks(self.block).zip(span.bytes.chunks(self.block));
-            if let Some(at) = blocks.into_iter().position(|(read, held)| read != held) {
-                return Ok(Some(span.start + (at * self.block) as u64));
+            let skip = self.first_block_of(span);
+            let range = match part {
+                Part::FirstBlock => 0..skip,
+                Part::Rest => skip..span.bytes.len(),
+            };
+            let (start, held) = (span.start + range.start as u64, &span.bytes[range]);
+            if held.is_empty() {
+                continue;
+            }
+            let mut read = AlignedBuffer::zeroed(held.len());
+            reader.read(start, &mut read)?;
+            let mut blocks = read.chunks(self.block).zip(held.chunks(self.block));
+            if let Some(at) = blocks.position(|(read, held)| read != held) {
+                return Ok(Some(start + (at * self.block) as u64));
             }
         }
         Ok(None)

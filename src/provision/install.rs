@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::boot_region::BootRegion;
+use super::boot_region::{BootRegion, Part};
 use super::error::ProvisionError;
 use super::feed::{Feed, FeedEvent};
 use super::intake::Intake;
@@ -223,15 +223,22 @@ impl InstallJob<'_> {
         self.counters.enter(Stage::Commit);
         self.device.confirm()?;
         self.check_cancel()?;
-        boot.commit(self.device)?;
         let reader = self.device.reopen()?;
-        if let Some(offset) = boot.first_difference(&*reader)? {
-            return Err(ProvisionError::ReadBack { disk: self.device.name().to_owned(), offset });
-        }
+        boot.write_rest(self.device)?;
+        self.check_boot_region(boot, &*reader, Part::Rest)?;
+        boot.seal(self.device)?;
+        self.check_boot_region(boot, &*reader, Part::FirstBlock)?;
         let reread = self.device.reread_partition_table();
         let warning =
             |error| format!("the kernel did not read the new partition table of {}: {error}", self.device.name());
         Ok(reread.err().map(warning).into_iter().collect())
+    }
+
+    fn check_boot_region(&self, boot: &BootRegion, reader: &dyn BlockDevice, part: Part) -> Result<(), ProvisionError> {
+        match boot.first_difference(reader, part)? {
+            None => Ok(()),
+            Some(offset) => Err(ProvisionError::ReadBack { disk: self.device.name().to_owned(), offset }),
+        }
     }
 
     /// Leaves the disk without a boot region, and the reason on it. The error that led here counts, not one in here. A

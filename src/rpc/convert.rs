@@ -90,7 +90,8 @@ pub(super) fn verify_request(request: &v1::VerifyDiskRequest) -> Result<(Selecto
         errors.add("size_bytes", "must be from 1 to 2^63 - 1 with a root, and 0 without");
     }
     errors.check()?;
-    let layout = Layout::new(request.size_bytes, GroupSize::default());
+    // Without a tree, the group size is ours to choose: so that the groups fit into memory.
+    let layout = Layout::new(request.size_bytes, GroupSize::for_image(request.size_bytes));
     Ok((selector, root.map_or(VerifyAgainst::Record, |root| VerifyAgainst::Root(layout, root))))
 }
 
