@@ -171,7 +171,6 @@ async fn a_list_with_impossible_arguments_is_told_of_all_of_them() {
         filter: "colour=red".to_owned(),
         page_size: -1,
         page_token: "7".to_owned(),
-        ..ListOperationsRequest::default()
     };
     let fault = Fault::from(client.operations().list_operations(request).await.expect_err("impossible"));
     assert_eq!((fault.code, fault.reason.as_str()), (Code::InvalidArgument, "REQUEST_MALFORMED"));

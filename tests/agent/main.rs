@@ -3,7 +3,6 @@
 //! Every test makes the disks that it writes, and removes them. They need root; `tests/run.sh` runs them.
 //! `BMS_TEST_SEED` repeats the random ones; `KEEP_TEST_DEVICES=1` leaves disks and logs behind to be looked at.
 #![expect(
-    clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
     clippy::print_stderr,

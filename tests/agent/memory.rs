@@ -2,12 +2,14 @@
 
 use std::fs::{self, File};
 use std::path::Path;
+use std::time::Duration;
 
 use crate::support::image::fixtures;
 use crate::support::{Daemon, GIB, LoopDisk, MIB};
 
-/// Others use the machine, too, and their pages only add: the least of some installs is this one's.
-const INSTALLS: usize = 3;
+/// Others use the machine, too, and their pages only add: one install that stays below the limit is proof.
+const TRIES: usize = 3;
+const MOST_GROWTH: u64 = 64 * MIB;
 
 #[test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
@@ -15,22 +17,28 @@ fn installing_4_gib_takes_128_mib_at_most_and_no_page_cache() {
     let daemon = Daemon::start_alone();
     let image = fixtures().join("disk.raw");
     warm(&image);
-    let mut growths = Vec::new();
-    for _ in 0..INSTALLS {
-        // In memory, so that the file behind the disk has no pages of its own: they count as Shmem.
-        let disk = LoopDisk::below(Path::new("/dev/shm"), 5 * GIB);
-        let before = page_cache();
-        daemon.install(&image, &disk, &[]).done();
-        growths.push(page_cache().saturating_sub(before));
-    }
-    let growth = *growths.iter().min().expect("some");
-    eprintln!("peak resident {} MiB; page cache {:?} MiB", daemon.peak_resident_bytes() / MIB, in_mib(&growths));
+    let mut growths = (0..TRIES).map(|_| install_and_watch(&daemon, &image));
+    let modest = growths.find(|growth| *growth <= MOST_GROWTH);
+    eprintln!("peak resident {} MiB", daemon.peak_resident_bytes() / MIB);
+    assert!(modest.is_some(), "the page cache grew each time");
     assert!(daemon.peak_resident_bytes() <= 128 * MIB);
-    assert!(growth <= 64 * MIB);
 }
 
-fn in_mib(all: &[u64]) -> Vec<u64> {
-    all.iter().map(|bytes| bytes / MIB).collect()
+/// By how much the page cache grows at most while an image is installed. Pages of a disk go when it is closed, so that a
+/// look in the end would see none.
+fn install_and_watch(daemon: &Daemon, image: &Path) -> u64 {
+    // In memory, so that the file behind the disk has no pages of its own: they count as Shmem.
+    let disk = LoopDisk::below(Path::new("/dev/shm"), 5 * GIB);
+    let before = page_cache();
+    let mut most = before;
+    let mut running = daemon.begin_install(image, &disk, &[]);
+    while !running.is_finished() {
+        most = most.max(page_cache());
+        std::thread::park_timeout(Duration::from_millis(20));
+    }
+    running.finish().done();
+    eprintln!("the page cache grew by {} MiB", (most - before) / MIB);
+    most - before
 }
 
 /// Reads the image, as the client will: what that caches is not the install's.

@@ -48,6 +48,11 @@ impl Answer {
 pub(crate) struct Running(Option<Child>);
 
 impl Running {
+    pub(crate) fn is_finished(&mut self) -> bool {
+        let child = self.0.as_mut().expect("until it is finished");
+        child.try_wait().expect("bmsctl").is_some()
+    }
+
     pub(crate) fn finish(mut self) -> Answer {
         let child = self.0.take().expect("until it is finished");
         Answer::of(&child.wait_with_output().expect("bmsctl"))
