@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use bms_agent::rpc::proto::longrunning::ListOperationsRequest;
 use bms_agent::rpc::proto::v1::push_image_request::Message;
-use bms_agent::rpc::proto::v1::{PlanInstallRequest, PushBegin, Stage, WatchOperationRequest};
+use bms_agent::rpc::proto::v1::{OperationMetadata, PlanInstallRequest, PushBegin, Stage, WatchOperationRequest};
 use tonic::Code;
 use uuid::Uuid;
 
@@ -151,6 +151,9 @@ async fn a_broken_push_is_continued_by_the_next_one() {
     assert_eq!(push.await_wants(groups.len()).await, groups, "an empty disk lacks everything");
     push.send_groups(&image, groups[..groups.len() / 2].iter().copied()).await;
     let operation = push.operation.clone();
+    // What has not arrived when a connection breaks is lost.
+    let arrived = |state: &OperationMetadata| state.progress.is_some_and(|progress| progress.written_bytes >= 4 * MIB);
+    watch_until(&client, &operation, arrived).await;
     drop(push);
 
     let fault = outcome(client.ended(&operation).await).expect_err("nobody finished");
@@ -177,14 +180,7 @@ async fn an_install_completes_without_its_client_once_that_has_finished() {
     push.send_groups(&image, image.data_groups()).await;
     push.finish(&image).await;
     let operation = push.operation.clone();
-    let request = WatchOperationRequest { name: operation.clone(), after_sequence: 0 };
-    let mut states = watcher.watches().watch_operation(request).await.expect("watch").into_inner();
-    while let Some(state) = states.message().await.expect("a state") {
-        let state = state.operation.expect("an operation");
-        if state.done || metadata(&state).stage() >= Stage::ReadBack {
-            break;
-        }
-    }
+    watch_until(&watcher, &operation, |state| state.stage() >= Stage::ReadBack).await;
     drop((push, sender));
     outcome(watcher.ended(&operation).await).expect("installed");
     assert_eq!(disk.hash(image.len()), image.root());
@@ -217,6 +213,18 @@ async fn a_plan_token_is_good_once_unaltered_and_for_the_disk_that_was_seen() {
     let stale = client.push(PushBegin { plan_token: token, ..begin(&image, &disk) }).await.expect_err("another disk");
     assert_eq!((stale.code, stale.reason.as_str()), (Code::FailedPrecondition, "PLAN_STALE"));
     assert_eq!(disk.hash_all(), before);
+}
+
+/// Follows an operation until it is where a test wants it, or is done.
+async fn watch_until(client: &Client, operation: &str, is_there: impl Fn(&OperationMetadata) -> bool) {
+    let request = WatchOperationRequest { name: operation.to_owned(), after_sequence: 0 };
+    let mut states = client.watches().watch_operation(request).await.expect("watch").into_inner();
+    while let Some(state) = states.message().await.expect("a state") {
+        let state = state.operation.expect("an operation");
+        if state.done || is_there(&metadata(&state)) {
+            return;
+        }
+    }
 }
 
 async fn plan(client: &Client, image: &Image, disk: &LoopDisk) -> Vec<u8> {

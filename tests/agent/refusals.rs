@@ -43,13 +43,14 @@ impl Drop for Undo {
     }
 }
 
-fn mount(node: &str) -> (tempfile::TempDir, Undo) {
+/// Mounts a new file system. Unmounted first, then the directory is removed: parts of a tuple are dropped in order.
+fn mount(node: &str) -> (Undo, tempfile::TempDir) {
     run("mkfs.ext4", &["-q", "-F", node]);
     let target = tempfile::tempdir().expect("temporary directory");
     let path = target.path().display().to_string();
     // Read-only and without its journal: a mount alone changes nothing on the disk.
     run("mount", &["-o", "ro,noload", node, &path]);
-    (target, Undo("umount", vec![path]))
+    (Undo("umount", vec![path]), target)
 }
 
 /// A disk with one partition of 16 MiB, and the partition's node.
