@@ -21,7 +21,7 @@ use super::source::pool::{Buffer, BufferPool};
 use super::source::{Content, RandomAccess, Source, SourceError};
 
 /// Buffers beyond one for each worker: runs that wait for whoever takes the pieces.
-const SPARE_BUFFERS: usize = 6;
+const SPARE_BUFFERS: usize = 2;
 
 /// Some contiguous groups of a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub enum Piece {
 /// any order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that
 /// had to be read come as at most a run, unless they were decompressed.
 ///
-/// At most `workers` and six runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
+/// At most `workers` and two runs are in memory at once, which includes what `sink` keeps: it must not wait for a later
 /// piece while it holds that many. When `sink` breaks, the scan ends well, after the pieces that other threads have at
 /// hand.
 ///
