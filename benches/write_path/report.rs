@@ -27,6 +27,7 @@ const FIO_RING: &[&str] = &["--ioengine=io_uring", "--iodepth=8", "--fixedbufs",
 const PUSH: &str = "push over the socket";
 const NULL_SINK: &str = "null sink, tonic's defaults";
 const MEMORY: &str = "install from memory, 4 workers";
+const FIO: [&str; 2] = ["fio psync, 4 threads of 4 MiB", "fio io_uring, 8 x 4 MiB"];
 const JOBS: &[(&str, Job)] = &[
     (PUSH, Job::Push),
     (NULL_SINK, Job::NullSink(Tuning::Defaults)),
@@ -35,8 +36,8 @@ const JOBS: &[(&str, Job)] = &[
     ("install from memory, 2 workers", Job::Memory(2)),
     (MEMORY, Job::Memory(4)),
     ("install from memory, 8 workers", Job::Memory(8)),
-    ("fio psync, 4 threads of 4 MiB", Job::Fio(FIO_THREADS)),
-    ("fio io_uring, 8 x 4 MiB", Job::Fio(FIO_RING)),
+    (FIO[0], Job::Fio(FIO_THREADS)),
+    (FIO[1], Job::Fio(FIO_RING)),
     ("push with calls beside it", Job::PushAndCalls),
 ];
 
@@ -59,15 +60,27 @@ pub(crate) fn runs(only: &str) -> Vec<Run> {
 /// All tables.
 pub(crate) fn markdown(runs: &[Run]) -> String {
     let mut lines = vec!["| job | GB/s: median (min - max) |".to_owned(), "| --- | --- |".to_owned()];
-    lines.extend(runs.iter().map(Run::speed_row));
-    lines.extend(["", "| figure | seen | demand |", "| --- | --- | --- |"].map(str::to_owned));
-    let best_fio = runs.iter().filter(|run| matches!(run.job, Job::Fio(_))).map(Run::median).fold(f64::NAN, f64::max);
-    let median = |name| runs.iter().find(|run| run.name == name).map_or(f64::NAN, Run::median);
-    lines.push(format!("| F5: {PUSH} / {NULL_SINK} | {:.2} | >= 1.35 |", median(PUSH) / median(NULL_SINK)));
-    lines.push(format!("| F5b: {MEMORY} / fio's best | {:.2} | >= 0.8 |", median(MEMORY) / best_fio));
+    lines.extend(runs.iter().map(|run| format!("| {} | {} |", run.name, spread(&run.speeds))));
+    lines.extend(["", "| figure | seen: median (min - max) | demand |", "| --- | --- | --- |"].map(str::to_owned));
+    let speeds = |name| runs.iter().find(|run| run.name == name).map_or(&[][..], |run| &run.speeds);
+    let fio: Vec<_> = speeds(FIO[0]).iter().zip(speeds(FIO[1])).map(|(threads, ring)| threads.max(*ring)).collect();
+    let push = spread(&ratios(speeds(PUSH), speeds(NULL_SINK)));
+    lines.push(format!("| F5: {PUSH} / {NULL_SINK} | {push} | >= 1.35 |"));
+    let memory = spread(&ratios(speeds(MEMORY), &fio));
+    lines.push(format!("| F5b: {MEMORY} / the better fio | {memory} | >= 0.8 |"));
     lines
         .extend(runs.iter().flat_map(|run| run.latencies.calls()).filter_map(|(call, taken)| latency_row(call, taken)));
     lines.join("\n") + "\n"
+}
+
+/// Round by round, because a machine is not equally fast in all of them.
+fn ratios(ours: &[f64], theirs: &[f64]) -> Vec<f64> {
+    ours.iter().zip(theirs).map(|(ours, theirs)| ours / theirs).collect()
+}
+
+fn spread(values: &[f64]) -> String {
+    let values = sorted(values.iter().copied());
+    format!("{:.2} ({:.2} - {:.2})", at(&values, 50), at(&values, 0), at(&values, 100))
 }
 
 fn latency_row(call: &str, taken: &[Duration]) -> Option<String> {
@@ -75,18 +88,6 @@ fn latency_row(call: &str, taken: &[Duration]) -> Option<String> {
     let (p50, p99, most) = (at(&millis, 50), at(&millis, 99), at(&millis, 100));
     let seen = format!("p50 {p50:.1}, p99 {p99:.1}, max {most:.1} ms of {} calls", millis.len());
     (!millis.is_empty()).then(|| format!("| F16: {call} during a push | {seen} | p99 <= 50 ms |"))
-}
-
-impl Run {
-    fn speed_row(&self) -> String {
-        let speeds = sorted(self.speeds.iter().copied());
-        let (least, median, most) = (at(&speeds, 0), at(&speeds, 50), at(&speeds, 100));
-        format!("| {} | {median:.2} ({least:.2} - {most:.2}) |", self.name)
-    }
-
-    fn median(&self) -> f64 {
-        at(&sorted(self.speeds.iter().copied()), 50)
-    }
 }
 
 fn sorted(values: impl Iterator<Item = f64>) -> Vec<f64> {

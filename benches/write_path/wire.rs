@@ -62,7 +62,7 @@ impl Serving {
     pub(crate) fn agent(socket: &Path, agent: Arc<Agent>) -> Result<Self, Failure> {
         let (runtime, stop) = (runtime()?, CancellationToken::new());
         let listener = runtime.block_on(server::listen(socket))?;
-        Ok(Self::start(socket, runtime, stop.clone(), server::serve(agent, listener, stop)))
+        Self::start(socket, runtime, stop.clone(), server::serve(agent, listener, stop))
     }
 
     /// Drives `server`, which ends when `stop` is set, on `runtime`.
@@ -71,10 +71,11 @@ impl Serving {
         runtime: Runtime,
         stop: CancellationToken,
         server: impl Future<Output = R> + Send + 'static,
-    ) -> Self {
+    ) -> Result<Self, Failure> {
         // An early end is seen by the client, whose calls then fail.
-        let thread = std::thread::spawn(move || drop(runtime.block_on(server)));
-        Self { socket: socket.to_owned(), stop, thread: Some(thread) }
+        let thread = std::thread::Builder::new().name("server".to_owned());
+        let thread = thread.spawn(move || drop(runtime.block_on(server)))?;
+        Ok(Self { socket: socket.to_owned(), stop, thread: Some(thread) })
     }
 
     /// Where it listens.
@@ -96,7 +97,7 @@ impl Serving {
         let router = server.add_service(ProvisioningServiceServer::new(NullSink));
         let incoming = UnixListenerStream::new(listener);
         let serving = router.serve_with_incoming_shutdown(incoming, stop.clone().cancelled_owned());
-        Ok(Self::start(socket, runtime, stop, serving))
+        Self::start(socket, runtime, stop, serving)
     }
 }
 
