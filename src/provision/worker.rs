@@ -78,7 +78,7 @@ impl<'a> Worker<'a> {
             Work::Run(job) => {
                 let claims = match job {
                     Job::Compare(groups) => self.compare(groups)?,
-                    Job::Write(parts) => self.write(parts)?,
+                    Job::Write(parts) => self.write(&parts)?,
                     Job::Zero(groups) => self.zero_groups(groups)?,
                     Job::Wipe(range) => self.wipe(range)?,
                 };
@@ -152,20 +152,19 @@ impl<'a> Worker<'a> {
         drop(self.shared.wants.blocking_send(want));
     }
 
-    /// Verifies every group before any is written, then writes those that nobody else has written. A part is dropped as
-    /// soon as it is in the buffer, so that its memory takes in the next one while this one is written.
-    fn write(&mut self, parts: Vec<Part>) -> Result<Vec<Claim>, ProvisionError> {
+    /// Verifies every group before any is written, then writes those that nobody else has written.
+    fn write(&mut self, parts: &[Part]) -> Result<Vec<Claim>, ProvisionError> {
         let Some(first) = parts.first().map(|part| part.first) else { return Ok(Vec::new()) };
         let mut claimed: Vec<Range<u64>> = Vec::new();
         for part in parts {
-            self.check_len(&part)?;
-            self.decode(first, &part)?;
+            self.check_len(part)?;
+            self.decode(first, part)?;
             for group in part.first..part.first + part.count {
-                if self.take(first, group, &part)? {
+                if self.take(first, group, part)? {
                     extend(&mut claimed, group);
                 }
             }
-            self.count_received(&part);
+            self.count_received(part);
         }
         for groups in &claimed {
             self.write_groups(first, groups)?;
