@@ -115,10 +115,11 @@ def ram_disk(work: Path, size_bytes: int) -> Iterator[Disk]:
 class Daemon:
     """A bms-agent of the release build on a private socket."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, settings: str = ""):
         self.socket = work / "agent.sock"
         config = work / "config.toml"
-        config.write_text(f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n')
+        basics = f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n'
+        config.write_text(basics + settings)
         self.log = open(work / "agent.log", "wb")
         start = time.perf_counter()
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
@@ -162,9 +163,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running_daemon(work: Path) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts."""
-    daemon = Daemon(work)
+def running_daemon(work: Path, settings: str = "") -> Iterator[Daemon]:
+    """A daemon for as long as the block lasts, with these lines in its configuration as well."""
+    daemon = Daemon(work, settings)
     try:
         yield daemon
     finally:
