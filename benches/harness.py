@@ -115,11 +115,10 @@ def ram_disk(work: Path, size_bytes: int) -> Iterator[Disk]:
 class Daemon:
     """A bms-agent of the release build on a private socket."""
 
-    def __init__(self, work: Path, settings: str = ""):
+    def __init__(self, work: Path):
         self.socket = work / "agent.sock"
         config = work / "config.toml"
-        basics = f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n'
-        config.write_text(basics + settings)
+        config.write_text(f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n')
         self.log = open(work / "agent.log", "wb")
         start = time.perf_counter()
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
@@ -163,9 +162,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running_daemon(work: Path, settings: str = "") -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts, with these lines in its configuration as well."""
-    daemon = Daemon(work, settings)
+def running_daemon(work: Path) -> Iterator[Daemon]:
+    """A daemon for as long as the block lasts."""
+    daemon = Daemon(work)
     try:
         yield daemon
     finally:

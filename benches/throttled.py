@@ -4,64 +4,43 @@
     benches/throttled.py [--rounds N] [--rivals-only]
 
 For:     docs/performance.md: it prints a markdown table for disks that take 200 and 500 MB/s.
-Needs:   what harness.py needs, qemu-storage-daemon, /dev/fuse, and 5 GiB of memory.
-Leaves:  nothing. The disk is a loop device over a file in tmpfs that QEMU exports through FUSE with a limit on writes
-         alone: reading back is not slowed down. The image is incompressible and has no holes, so each byte counts.
+Needs:   what harness.py needs, the blkio controller of cgroup v1, and 5 GiB of memory.
+Leaves:  nothing. The disk is a loop device over a file in tmpfs; the kernel limits what is written to it, not what is
+         read back. The image is incompressible and has no holes, so each byte counts. QEMU's FUSE export with a throttle
+         node would not do: 10.0.2 mixes up concurrent requests, which read-back finds.
 """
 
 import argparse
 import contextlib
-import json
 import os
-import select
-import signal
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
 from harness import (
-    GIB, MIB, Disk, Sample, interleave, loop_disk, measure, prepare, run, running_daemon, spread, table,
-    work_directory,
+    GIB, MIB, Disk, Sample, interleave, measure, prepare, ram_disk, running_daemon, spread, table, work_directory,
 )
 
 IMAGE_BYTES = 2 * GIB
 LIMITS = [200_000_000, 500_000_000]
 DEMAND = 0.97
-# QEMU's FUSE export (10.0.2) mixes up the data of requests that it has at once: fio with 4 jobs and --verify fails on it,
-# and so does an install, at read-back. One request at a time is right, and enough for a disk that is this slow.
-ONE_REQUEST = "write_workers = 1\n"
+BLKIO = Path("/sys/fs/cgroup/blkio")
 
 
 @contextlib.contextmanager
 def throttled_disk(work: Path, bytes_per_second: int) -> Iterator[Disk]:
-    """A loop device that takes no more than so many bytes a second."""
-    backing, export, pid_file = work / "backing", work / "export", work / "qemu.pid"
-    with open(backing, "xb") as file:
-        file.truncate(IMAGE_BYTES)
-    export.touch()
-    limit = {"qom-type": "throttle-group", "id": "limit", "limits": {"bps-write": bytes_per_second}}
-    # With --daemonize it returns when the export is there.
-    run(
-        "qemu-storage-daemon", "--daemonize", "--pidfile", pid_file, "--object", json.dumps(limit),
-        "--blockdev", f"driver=file,node-name=file,filename={backing}",
-        "--blockdev", "driver=throttle,node-name=slow,throttle-group=limit,file=file",
-        "--export", f"type=fuse,id=export,node-name=slow,mountpoint={export},writable=on",
-    )
-    try:
-        with loop_disk(export, IMAGE_BYTES) as disk:
+    """A loop device to which this process and its children write no more than so many bytes a second."""
+    with ram_disk(work, IMAGE_BYTES) as disk:
+        number = Path(f"/sys/block/{Path(disk.device).name}/dev").read_text().strip()
+        group = BLKIO / "bms-bench"
+        group.mkdir()
+        try:
+            (group / "blkio.throttle.write_bps_device").write_text(f"{number} {bytes_per_second}")
+            (group / "cgroup.procs").write_text(str(os.getpid()))
             yield disk
-    finally:
-        stop(int(pid_file.read_text()))
-        backing.unlink()
-        export.unlink()
-
-
-def stop(pid: int) -> None:
-    """Ends a process that is not a child of this one and waits until it is gone."""
-    handle = os.pidfd_open(pid)
-    signal.pidfd_send_signal(handle, signal.SIGTERM)
-    select.select([handle], [], [], 30)
-    os.close(handle)
+        finally:
+            (BLKIO / "cgroup.procs").write_text(str(os.getpid()))
+            group.rmdir()
 
 
 def make_image(path: Path) -> None:
@@ -78,7 +57,7 @@ def measure_limit(work: Path, image: Path, limit: int, options: argparse.Namespa
     with throttled_disk(work, limit) as disk, contextlib.ExitStack() as stack:
         jobs = {"dd": lambda: measure(dd.format(device=disk.device))}
         if not options.rivals_only:
-            daemon = stack.enter_context(running_daemon(work, ONE_REQUEST))
+            daemon = stack.enter_context(running_daemon(work))
             jobs["bmsctl install"] = lambda: measure(install.format(disk=disk.selector), daemon)
         return interleave(options.rounds, jobs)
 
