@@ -13,6 +13,7 @@ pub mod image;
 pub mod operation;
 pub mod provision;
 pub mod reason;
+pub mod repository;
 pub mod rpc;
 pub mod telemetry;
 pub mod text;

@@ -12,6 +12,8 @@ pub enum ErrorKind {
     NotFound,
     /// The request is right, but not in the present state of the server.
     Precondition,
+    /// There is one already.
+    Exists,
     /// Another operation holds what the request needs.
     Conflict,
     /// A party that the work depends on went away; trying again may help.
@@ -111,6 +113,36 @@ reasons! {
     BlockSizeMismatch = "BLOCK_SIZE_MISMATCH", Precondition, "use an image built for the disk's logical block size";
     /// The image has more groups than the memory budget allows.
     ImageTreeTooLarge = "IMAGE_TREE_TOO_LARGE", Exhausted, "use a larger group size, or raise memory_budget in the agent's configuration";
+    /// The repository has no such image.
+    ImageNotFound = "IMAGE_NOT_FOUND", NotFound, "compare with `bmsctl image list`";
+    /// Several images have the name.
+    ImageAmbiguous = "IMAGE_AMBIGUOUS", Precondition, "name the owner as OWNER/NAME, or give the image's id";
+    /// The owner has an image of this name and version.
+    ImageExists = "IMAGE_EXISTS", Exists, "choose another version, or delete the image that is there";
+    /// An object of the image is not what its digest says, or is missing.
+    ImageDamaged = "IMAGE_DAMAGED", DataLoss, "find out how far the damage goes with `bmsctl repository check --deep`, and import the image again";
+    /// What describes an image makes no sense.
+    ManifestMalformed = "MANIFEST_MALFORMED", InvalidRequest, "correct the field named in the message";
+    /// The image may not be installed any more.
+    ImageExpired = "IMAGE_EXPIRED", Precondition, "use a newer image";
+    /// The owner has as many private images as it may have.
+    ImageQuotaExceeded = "IMAGE_QUOTA_EXCEEDED", Exhausted, "delete private images that are not needed any more";
+    /// The repository is not in the agent's configuration.
+    RepositoryUnknown = "REPOSITORY_UNKNOWN", NotFound, "use one of the repositories in the agent's configuration";
+    /// There is no repository, or its settings make no sense.
+    RepositoryInvalid = "REPOSITORY_INVALID", Precondition, "check its settings; `bmsctl repository init` makes a new one";
+    /// The repository does not answer.
+    RepositoryUnavailable = "REPOSITORY_UNAVAILABLE", Unavailable, "check the server and the network, then do the same again: what is done already is skipped";
+    /// The repository does not let the agent in.
+    RepositoryDenied = "REPOSITORY_DENIED", PermissionDenied, "check its credentials";
+    /// The repository can only be read.
+    RepositoryReadOnly = "REPOSITORY_READ_ONLY", Precondition, "use a directory or an S3 server";
+    /// The repository has no room.
+    RepositoryFull = "REPOSITORY_FULL", Exhausted, "make room, for example with `bmsctl repository gc`";
+    /// The certificate of a server is not trusted.
+    SourceUntrusted = "SOURCE_UNTRUSTED", PermissionDenied, "check the server's certificate, or name its CA in the settings";
+    /// An image took too long to be written.
+    UploadTooSlow = "UPLOAD_TOO_SLOW", Precondition, "do it again: what is in the repository is skipped; or make the repository with a longer grace";
     /// The disk is no longer what the plan saw.
     PlanStale = "PLAN_STALE", Precondition, "plan again and compare";
     /// The plan token was not made by this agent, or not for this request.

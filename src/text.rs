@@ -16,6 +16,18 @@ pub fn printable(text: &str) -> String {
     out
 }
 
+/// An error with everything that led to it, as one line for a log.
+pub fn chain(error: &dyn std::error::Error) -> String {
+    let mut line = error.to_string();
+    let mut next = error.source();
+    while let Some(source) = next {
+        line.push_str(": ");
+        line.push_str(&source.to_string());
+        next = source.source();
+    }
+    printable(&line)
+}
+
 fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(

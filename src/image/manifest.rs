@@ -3,6 +3,7 @@
 //! JSON. The id of an image is the BLAKE3 of the manifest's bytes, so they are kept as they are, never written anew; the
 //! manifest names the tree file by its digest, and the tree names the groups.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -17,6 +18,8 @@ pub const SCHEMA: u32 = 1;
 pub const MAX_BYTES: usize = 256 << 10;
 /// Longest name, version or owner, in bytes.
 const MAX_NAME_BYTES: usize = 128;
+/// Most labels.
+const MAX_LABELS: usize = 64;
 /// Longest description, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 4096;
 
@@ -27,6 +30,14 @@ pub struct ImageId(pub Hash);
 impl fmt::Display for ImageId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0.to_hex())
+    }
+}
+
+impl FromStr for ImageId {
+    type Err = blake3::HexError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Hash::from_str(text).map(Self)
     }
 }
 
@@ -128,6 +139,8 @@ pub struct Content {
     pub root: Digest,
     /// Group size, in bytes.
     pub group_size_bytes: u64,
+    /// Content of a chunk of the repository, in bytes: a power of two, as [`group_size_bytes`](Self::group_size_bytes).
+    pub chunk_size_bytes: u64,
     /// BLAKE3 of the tree file.
     pub tree: Digest,
     /// Bytes that are not in holes.
@@ -148,6 +161,9 @@ pub struct Manifest {
     /// Free text.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub description: String,
+    /// What the operator says of it, by keys and values of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// Who may use it.
     pub kind: Kind,
     /// Project that owns it.
@@ -251,6 +267,15 @@ impl Manifest {
         Ok(Layout::new(self.disk.size_bytes, group_size))
     }
 
+    fn check_labels(&self) -> Result<(), ManifestInvalid> {
+        let problem = "are more than 64, or one is longer than 128 bytes or has control characters";
+        let fits = |text: &String| (1..=MAX_NAME_BYTES).contains(&text.len()) && !text.chars().any(char::is_control);
+        if self.labels.len() <= MAX_LABELS && self.labels.iter().all(|(key, value)| fits(key) && fits(value)) {
+            return Ok(());
+        }
+        Err(ManifestInvalid::Field { field: "labels", problem })
+    }
+
     fn check(&self) -> Result<(), ManifestInvalid> {
         if self.schema != SCHEMA {
             return Err(ManifestInvalid::Schema { schema: self.schema });
@@ -264,6 +289,11 @@ impl Manifest {
             (size > 0 && i64::try_from(size).is_ok(), "disk.size_bytes", "is not from 1 to 2^63 - 1"),
             (self.disk.min_disk_bytes >= size, "disk.min_disk_bytes", "is less than disk.size_bytes"),
             (self.content.data_bytes <= size, "content.data_bytes", "is more than disk.size_bytes"),
+            (
+                GroupSize::new(self.content.chunk_size_bytes).is_ok(),
+                "content.chunk_size_bytes",
+                "is no power of two from 65536 to 16777216",
+            ),
             (matches!(self.disk.logical_block_size, 512 | 4096), "disk.logical_block_size", "is neither 512 nor 4096"),
         ];
         for (holds, field, problem) in facts {
@@ -271,6 +301,7 @@ impl Manifest {
                 return Err(ManifestInvalid::Field { field, problem });
             }
         }
+        self.check_labels()?;
         self.layout().map(drop)
     }
 }
@@ -280,11 +311,16 @@ fn check_len(bytes: &[u8]) -> Result<(), ManifestInvalid> {
 }
 
 fn check_name(field: &'static str, text: &str) -> Result<(), ManifestInvalid> {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
-    if (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(plain) {
+    if is_name(text) {
         return Ok(());
     }
-    Err(ManifestInvalid::Field { field, problem: "is not 1 to 128 of letters, digits, `.`, `_` and `-`" })
+    Err(ManifestInvalid::Field { field, problem: "is not 1 to 128 of letters, digits, `.`, `_` and `-`, or only dots" })
+}
+
+/// Whether a text may be a name, version or owner. They become parts of object names, so none is `.` or `..`.
+pub fn is_name(text: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    (1..=MAX_NAME_BYTES).contains(&text.len()) && text.bytes().all(plain) && !text.bytes().all(|byte| byte == b'.')
 }
 
 #[cfg(test)]

@@ -89,7 +89,7 @@ impl Tree {
             [Group::Data(only)] => Hash::from_bytes(only.0),
             [Group::Hole] => blake3::hash(&vec![0; self.layout.group_len(0)]),
             many => {
-                let (left, right) = self.children(many, 0);
+                let (left, right) = children(self.layout, many, 0);
                 merge_subtrees_root(&left, &right, Mode::Hash)
             }
         }
@@ -114,37 +114,6 @@ impl Tree {
         out
     }
 
-    /// The chaining values of both children of a node over at least two groups, the first of which is `first`.
-    fn children(&self, groups: &[Group], first: u64) -> ([u8; 32], [u8; 32]) {
-        let (left, right) = groups.split_at(groups.len().next_power_of_two() / 2);
-        let middle = first + left.len() as u64;
-        if groups.len() < PARALLEL_GROUPS {
-            return (self.subtree(left, first), self.subtree(right, middle));
-        }
-        std::thread::scope(|scope| {
-            let other = scope.spawn(|| self.subtree(left, first));
-            let right = self.subtree(right, middle);
-            (other.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)), right)
-        })
-    }
-
-    /// The chaining value over at least one group. Depth is the logarithm of the number of groups, at most 48.
-    fn subtree(&self, groups: &[Group], first: u64) -> [u8; 32] {
-        let bytes = self.layout.byte_range(first, groups.len() as u64);
-        let len = bytes.end - bytes.start;
-        match groups {
-            [Group::Data(value)] => value.0,
-            [Group::Hole] if len < self.layout.group_size().bytes() => zero::hash(bytes.start, len),
-            holes if len.is_power_of_two() && holes.iter().all(|group| *group == Group::Hole) => {
-                zero::subtree(bytes.start, len)
-            }
-            _ => {
-                let (left, right) = self.children(groups, first);
-                merge_subtrees_non_root(&left, &right, Mode::Hash)
-            }
-        }
-    }
-
     /// Reads a tree file. It proves nothing before its [`root`](Self::root) is compared.
     ///
     /// # Errors
@@ -164,6 +133,43 @@ impl Tree {
         let (entries, _) = entries.as_chunks::<ENTRY_BYTES>();
         let groups = entries.iter().zip(0..).map(decode_entry).collect::<Result<_, _>>()?;
         Ok(Self { layout, groups })
+    }
+}
+
+/// The chaining value of the subtree over some groups, the first of which is `first`: a power of two of them at a
+/// multiple of it, or what is left at the end of the content. Of a single group, its own value.
+pub fn subtree_value(layout: Layout, groups: &[Group], first: u64) -> ChainingValue {
+    ChainingValue(subtree(layout, groups, first))
+}
+
+/// The chaining values of both children of a node over at least two groups, the first of which is `first`.
+fn children(layout: Layout, groups: &[Group], first: u64) -> ([u8; 32], [u8; 32]) {
+    let (left, right) = groups.split_at(groups.len().next_power_of_two() / 2);
+    let middle = first + left.len() as u64;
+    if groups.len() < PARALLEL_GROUPS {
+        return (subtree(layout, left, first), subtree(layout, right, middle));
+    }
+    std::thread::scope(|scope| {
+        let other = scope.spawn(|| subtree(layout, left, first));
+        let right = subtree(layout, right, middle);
+        (other.join().unwrap_or_else(|panicked| std::panic::resume_unwind(panicked)), right)
+    })
+}
+
+/// The chaining value over at least one group. Depth is the logarithm of the number of groups, at most 48.
+fn subtree(layout: Layout, groups: &[Group], first: u64) -> [u8; 32] {
+    let bytes = layout.byte_range(first, groups.len() as u64);
+    let len = bytes.end - bytes.start;
+    match groups {
+        [Group::Data(value)] => value.0,
+        [Group::Hole] if len < layout.group_size().bytes() => zero::hash(bytes.start, len),
+        holes if len.is_power_of_two() && holes.iter().all(|group| *group == Group::Hole) => {
+            zero::subtree(bytes.start, len)
+        }
+        _ => {
+            let (left, right) = children(layout, groups, first);
+            merge_subtrees_non_root(&left, &right, Mode::Hash)
+        }
     }
 }
 

@@ -83,6 +83,7 @@ pub fn failure_status(failure: &Failure) -> Status {
             details.set_retry_info(Some(RETRY_AFTER));
         }
         ErrorKind::NotFound
+        | ErrorKind::Exists
         | ErrorKind::Conflict
         | ErrorKind::DataLoss
         | ErrorKind::Exhausted
@@ -109,6 +110,7 @@ const fn code(kind: ErrorKind) -> Code {
         ErrorKind::InvalidRequest => Code::InvalidArgument,
         ErrorKind::NotFound => Code::NotFound,
         ErrorKind::Precondition => Code::FailedPrecondition,
+        ErrorKind::Exists => Code::AlreadyExists,
         ErrorKind::Conflict => Code::Aborted,
         ErrorKind::Unavailable => Code::Unavailable,
         ErrorKind::DataLoss => Code::DataLoss,

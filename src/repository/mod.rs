@@ -1,0 +1,65 @@
+//! Images at rest: manifests, trees and chunks in an object store, be it a directory, S3 or HTTP.
+//!
+//! Everything in it is immutable and named by its content, but for a few small index objects. Nothing that is read is
+//! believed before its digest was compared: a manifest has its id, a tree its digest and root, a group its chaining
+//! value, which whoever writes it to a disk compares. Knows neither disks nor requests.
+//!
+//! Async, on whatever runtime it is called from: connections belong to the runtime that opened the repository.
+
+mod assemble;
+mod catalog;
+pub mod chunk;
+mod commit;
+mod condemned;
+mod error;
+mod format;
+mod image;
+pub(crate) mod key;
+mod location;
+mod open;
+mod retry;
+mod settings;
+mod store;
+#[cfg(test)]
+mod tests;
+pub mod upload;
+
+pub use assemble::ImageWriter;
+pub use catalog::{ImageName, ImageSummary};
+pub use error::RepositoryError;
+pub use format::Format;
+pub use image::{Frame, StoredImage};
+pub use location::{Location, LocationInvalid};
+pub use settings::Settings;
+pub use store::StoreError;
+
+use store::Store;
+
+/// An open repository.
+#[derive(Debug)]
+pub struct Repository {
+    store: Store,
+    format: Format,
+}
+
+impl Repository {
+    /// How it is laid out.
+    pub const fn format(&self) -> &Format {
+        &self.format
+    }
+
+    /// Where it is, for people; never with credentials.
+    pub fn location(&self) -> &str {
+        self.store.location()
+    }
+
+    /// Requests that were made again so far, because the first answer was none.
+    pub fn retries(&self) -> u64 {
+        self.store.retries()
+    }
+
+    /// Bytes of objects that were read so far.
+    pub fn fetched_bytes(&self) -> u64 {
+        self.store.fetched_bytes()
+    }
+}

@@ -1,0 +1,223 @@
+//! Writing an image: chunks first, then its tree, then the manifest, which makes it an image.
+//!
+//! Chunks that are there already are not written again. That is only safe if the collector does not delete them before
+//! the manifest refers to them; docs/decisions/0010 says why it does not.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant, SystemTime};
+
+use bytes::Bytes;
+use tokio::runtime::Handle;
+use tokio::sync::{OnceCell, Semaphore};
+use uuid::Uuid;
+
+use super::chunk::{self, ChunkKey};
+use super::condemned::Condemned;
+use super::{Repository, RepositoryError, key};
+
+/// Objects that are written at once.
+const IN_FLIGHT: u32 = 16;
+/// How often a writer looks whether the collector still deletes.
+const SWEEP_POLL: Duration = Duration::from_millis(500);
+/// After how long a collector that says that it deletes has died. One that lives renews its word much more often.
+pub(super) const SWEEP_DIES: Duration = Duration::from_secs(15 * 60);
+
+/// What an upload did so far. Counts rise only.
+#[derive(Debug, Default)]
+pub struct UploadCounters {
+    /// Content of chunks that were new, in bytes.
+    pub new_bytes: AtomicU64,
+    /// Content of chunks that were there already, in bytes.
+    pub present_bytes: AtomicU64,
+    /// Bytes of objects that were written.
+    pub stored_bytes: AtomicU64,
+    /// Bytes of all objects of the image, new or not.
+    pub object_bytes: AtomicU64,
+}
+
+/// An image on its way into a repository. Its blocking half is called from threads that read and hash; what they give
+/// is sent by the runtime that the upload was begun on.
+#[derive(Debug)]
+pub struct Upload {
+    shared: Arc<Shared>,
+    runtime: Handle,
+    level: i32,
+}
+
+#[derive(Debug)]
+struct Shared {
+    repository: Arc<Repository>,
+    writer: Uuid,
+    begun: Instant,
+    condemned: Condemned,
+    /// Chunks that are known to be there, with the length of their objects.
+    known: HashMap<ChunkKey, u64>,
+    rescuing: OnceCell<()>,
+    in_flight: Arc<Semaphore>,
+    failure: Mutex<Option<RepositoryError>>,
+    counters: Arc<UploadCounters>,
+}
+
+/// The content of one chunk, group by group; holes are `None`.
+#[derive(Debug)]
+pub struct Chunk<'a> {
+    /// Its key.
+    pub key: ChunkKey,
+    /// Its groups.
+    pub groups: &'a [Option<&'a [u8]>],
+}
+
+impl Upload {
+    /// Begins to write an image. `level` is that of zstd.
+    ///
+    /// # Errors
+    /// If the repository cannot be read.
+    pub async fn begin(repository: Arc<Repository>, level: i32) -> Result<Self, RepositoryError> {
+        let begun = Instant::now();
+        let shared = Shared {
+            condemned: repository.condemned().await?,
+            repository,
+            writer: Uuid::new_v4(),
+            begun,
+            known: HashMap::new(),
+            rescuing: OnceCell::new(),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+            failure: Mutex::new(None),
+            counters: Arc::new(UploadCounters::default()),
+        };
+        Ok(Self { shared: Arc::new(shared), runtime: Handle::current(), level })
+    }
+
+    /// What was done so far.
+    pub fn counters(&self) -> &Arc<UploadCounters> {
+        &self.shared.counters
+    }
+
+    /// The repository.
+    pub fn repository(&self) -> &Repository {
+        &self.shared.repository
+    }
+
+    /// Writes a chunk, unless it is there. Compresses here; returns before the object is written, and waits while too
+    /// many are.
+    ///
+    /// # Blocking
+    /// Not to be called from the runtime.
+    ///
+    /// # Errors
+    /// Whatever went wrong with this chunk, or with one before.
+    pub fn store(&self, chunk: &Chunk<'_>) -> Result<(), RepositoryError> {
+        self.shared.check()?;
+        let content: usize = chunk.groups.iter().flatten().map(|group| group.len()).sum();
+        if let Some(object) = self.runtime.block_on(self.shared.present(chunk.key))? {
+            add(&self.shared.counters.present_bytes, content as u64);
+            add(&self.shared.counters.object_bytes, object);
+            return Ok(());
+        }
+        let object = self.compress(chunk)?;
+        // The semaphore is never closed.
+        let Ok(permit) = self.runtime.block_on(self.shared.in_flight.clone().acquire_owned()) else { return Ok(()) };
+        let (shared, key) = (self.shared.clone(), chunk.key);
+        self.runtime.spawn(async move {
+            let len = object.len() as u64;
+            match shared.repository.store.put(&key.path(), object).await {
+                Ok(()) => {
+                    add(&shared.counters.new_bytes, content as u64);
+                    add(&shared.counters.stored_bytes, len);
+                    add(&shared.counters.object_bytes, len);
+                }
+                Err(error) => shared.fail(error.into()),
+            }
+            drop(permit);
+        });
+        Ok(())
+    }
+
+    fn compress(&self, chunk: &Chunk<'_>) -> Result<Bytes, RepositoryError> {
+        let compress = |group: &Option<&[u8]>| group.map(|data| zstd::bulk::compress(data, self.level)).transpose();
+        let frames: Result<Vec<_>, _> = chunk.groups.iter().map(compress).collect();
+        let location = || self.shared.repository.location().to_owned();
+        let frames = frames.map_err(|source| RepositoryError::Process { location: location(), source })?;
+        Ok(chunk::encode(&frames))
+    }
+
+    /// Waits until all chunks are written.
+    ///
+    /// # Errors
+    /// The first that could not be.
+    pub async fn flush(&self) -> Result<(), RepositoryError> {
+        // All permits: nobody else holds one then. The semaphore is never closed.
+        drop(self.shared.in_flight.acquire_many(IN_FLIGHT).await);
+        self.shared.check()
+    }
+
+    /// Whether the image still is young enough for the collector to have kept its chunks.
+    pub(super) fn check_age(&self) -> Result<(), RepositoryError> {
+        let (age, limit) = (self.shared.begun.elapsed(), self.shared.repository.format().longest_upload());
+        if age < limit {
+            return Ok(());
+        }
+        let location = self.shared.repository.location().to_owned();
+        Err(RepositoryError::TooSlow { location, seconds: age.as_secs(), limit: limit.as_secs() })
+    }
+
+    /// Says that the image is written, or given up: the collector need not wait for it any more.
+    pub(super) async fn end(&self) -> Result<(), RepositoryError> {
+        if self.shared.rescuing.initialized() {
+            self.shared.repository.store.delete(&key::rescue(self.shared.writer)).await?;
+        }
+        Ok(())
+    }
+}
+
+impl Shared {
+    /// The length of a chunk's object, if it is there to stay.
+    async fn present(&self, key: ChunkKey) -> Result<Option<u64>, RepositoryError> {
+        if let Some(&len) = self.known.get(&key) {
+            return Ok(Some(len));
+        }
+        if self.condemned.contains(key) {
+            self.rescuing.get_or_try_init(|| self.begin_to_rescue()).await?;
+            return Ok(None);
+        }
+        Ok(self.repository.store.len_bytes(&key.path()).await?)
+    }
+
+    /// Announces that condemned chunks are written again, and waits while the collector deletes. It looks for such
+    /// announcements after it has announced itself, so one of the two sees the other.
+    async fn begin_to_rescue(&self) -> Result<(), RepositoryError> {
+        let store = &self.repository.store;
+        let announcement = key::rescue(self.writer);
+        store.put(&announcement, Bytes::new()).await?;
+        let announced = store.modified(&announcement).await?.unwrap_or(SystemTime::UNIX_EPOCH);
+        let begun = Instant::now();
+        while let Some(sweep) = store.modified(&key::sweep()).await? {
+            let waited = begun.elapsed();
+            let age = announced.duration_since(sweep).unwrap_or_default() + waited;
+            if age > SWEEP_DIES {
+                break;
+            }
+            if waited > SWEEP_DIES {
+                let location = self.repository.location().to_owned();
+                return Err(RepositoryError::Sweeping { location, seconds: waited.as_secs() });
+            }
+            tokio::time::sleep(SWEEP_POLL).await;
+        }
+        Ok(())
+    }
+
+    fn fail(&self, error: RepositoryError) {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(error);
+    }
+
+    /// Gives the first failure, once.
+    fn check(&self) -> Result<(), RepositoryError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take().map_or(Ok(()), Err)
+    }
+}
+
+fn add(counter: &AtomicU64, bytes: u64) {
+    counter.fetch_add(bytes, Ordering::Relaxed);
+}
