@@ -3,6 +3,7 @@
 //! All calls block: the gRPC edge makes them from threads made for it. This is the one place that starts the threads in
 //! which operations do their work; each takes the hold on its disk along.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
@@ -25,12 +26,17 @@ use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
 use crate::provision::verify::{Expectation, VerifyJob};
+use crate::repository::Settings;
 
 mod error;
+mod journal;
+mod pull;
 #[cfg(test)]
 mod tests;
 
 pub use error::AgentError;
+pub use journal::{Journal, JournalError};
+pub use pull::{Found, ImageSource, PullRequest, Pulled};
 
 /// Messages of a source that wait for the workers. What they hold is bounded by the memory budget.
 const WAITING_EVENTS: usize = 32;
@@ -115,6 +121,10 @@ pub struct Agent {
     pub registry: Arc<Registry>,
     /// What was installed on which disk.
     pub records: Records,
+    /// Installs that go on after a restart.
+    pub journal: Journal,
+    /// Where images are, by the names that callers use.
+    pub repositories: BTreeMap<String, Settings>,
     /// Plan tokens.
     pub tokens: PlanTokens,
     /// Memory and threads of one operation.
@@ -210,6 +220,16 @@ impl Agent {
     }
 
     fn run_install(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
+        let result = self.write(operation, work);
+        // What a stopping agent cancels goes on when it is back, if it can.
+        let goes_on = matches!(result, Err(ProvisionError::Cancelled { .. })) && self.registry.is_stopping();
+        if !goes_on {
+            self.forget(operation.id);
+        }
+        result
+    }
+
+    fn write(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
         let InstallWork { device, plan, feed, halt } = work;
         let job = InstallJob {
             device: &device,

@@ -2,6 +2,7 @@
 //!
 //! Read once, at start. What is wrong with it is said with file, line and text.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::fs::Metadata;
 use std::io::{self, Read as _};
@@ -13,6 +14,7 @@ use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 
 use crate::byte_size;
 use crate::disk::sysfs;
+use crate::repository::Settings;
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
 pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
@@ -46,6 +48,8 @@ pub struct Config {
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
+    /// The repositories that images are pulled from and captured to, by the names that callers use.
+    pub repositories: BTreeMap<String, Settings>,
 }
 
 impl Default for Config {
@@ -58,6 +62,7 @@ impl Default for Config {
             write_workers: None,
             log: "info".to_owned(),
             drain_seconds: 80,
+            repositories: BTreeMap::new(),
         }
     }
 }
@@ -189,11 +194,13 @@ impl Visitor<'_> for Bytes {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
     use std::fs::{self, Permissions};
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
 
     use super::{Config, ConfigError};
+    use crate::repository::{Location, Settings};
 
     fn load(content: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().expect("tempdir");
@@ -218,7 +225,8 @@ mod tests {
     fn every_key_is_read() {
         let config = load(
             "socket = \"/tmp/a.sock\"\nstate_dir = \"/srv/state\"\nmemory_budget = \"128MiB\"\nallow_loop_devices = true\n\
-             write_workers = 4\nlog = \"debug,h2=warn\"\ndrain_seconds = 0\n",
+             write_workers = 4\nlog = \"debug,h2=warn\"\ndrain_seconds = 0\n\
+             [repositories.main]\nlocation = \"/srv/images\"\n",
         );
         let expected = Config {
             socket: PathBuf::from("/tmp/a.sock"),
@@ -228,6 +236,7 @@ mod tests {
             write_workers: Some(4),
             log: "debug,h2=warn".to_owned(),
             drain_seconds: 0,
+            repositories: BTreeMap::from([("main".to_owned(), Settings::new(Location::Directory("/srv/images".into())))]),
         };
         assert_eq!(config.expect("valid"), expected);
         assert_eq!(load("write_workers = 0").expect("zero").write_workers, None);

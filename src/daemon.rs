@@ -9,7 +9,7 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, SharedClock};
+use crate::agent::{Agent, Journal, JournalError, SharedClock};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::disk::discovery::Discovery;
@@ -40,6 +40,9 @@ pub enum DaemonError {
     /// Records cannot be kept.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The journal cannot be kept.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -56,6 +59,8 @@ pub enum DaemonError {
 /// # Blocking
 /// For as long as the daemon lives.
 pub fn run(config: &Config) -> Result<(), DaemonError> {
+    // Of two libraries for TLS the linker knows both; the first choice holds for the whole process.
+    rustls::crypto::ring::default_provider().install_default().unwrap_or_else(|_chosen_before| ());
     // One thread moves all messages: more of them only pass the bytes around (docs/performance.md). Disk work and
     // hashing have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
@@ -70,6 +75,9 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(NotifyState::Ready);
+    let resuming = agent.clone();
+    // It looks at disks, which may take a while; whoever calls meanwhile is answered.
+    drop(tokio::task::spawn_blocking(move || resuming.resume()));
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "ready");
     let mut server = server;
     tokio::select! {
@@ -109,6 +117,8 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
         },
         registry: Arc::new(Registry::new(clock.0.clone())),
         records: Records::open(&state_dir)?,
+        journal: Journal::open(&state_dir)?,
+        repositories: config.repositories.clone(),
         tokens: PlanTokens::default(),
         resources: Resources {
             memory_bytes: config.memory_budget,

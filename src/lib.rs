@@ -12,6 +12,7 @@ pub mod hardware;
 pub mod image;
 pub mod operation;
 pub mod provision;
+pub mod pull;
 pub mod reason;
 pub mod repository;
 pub mod rpc;

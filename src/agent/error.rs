@@ -1,5 +1,6 @@
 //! Why the agent refuses a call: the errors of all modules that a call goes through.
 
+use super::journal::JournalError;
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
 use crate::disk::selector::SelectorError;
@@ -8,6 +9,7 @@ use crate::provision::plan::PlanError;
 use crate::provision::record::RecordError;
 use crate::provision::token::TokenError;
 use crate::reason::{DomainError, Reason};
+use crate::repository::RepositoryError;
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +35,31 @@ pub enum AgentError {
     /// Records cannot be read.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The repository cannot do what it should.
+    #[error(transparent)]
+    Repository(#[from] RepositoryError),
+    /// The journal cannot be written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// There is no repository of this name.
+    #[error("the agent's configuration has no repository {repository:?}; it has: {known}")]
+    RepositoryUnknown {
+        /// The name.
+        repository: String,
+        /// The names that there are.
+        known: String,
+    },
+    /// The image is too old.
+    #[error("image {image} may not be installed after {not_after} s since 1970")]
+    ImageExpired {
+        /// Its id.
+        image: String,
+        /// Until when it could be, in seconds since 1970.
+        not_after: u64,
+    },
+    /// An install cannot go on, for the server was started anew.
+    #[error("the server was started anew since, and its disks may be others")]
+    Rebooted,
     /// There is nothing to verify against.
     #[error("there is no record of a finished install on disk {disk} to compare it with")]
     NoRecord {
@@ -58,6 +85,11 @@ impl AgentError {
             Self::Guard(error) => Ok(error),
             Self::Registry(error) => Ok(error),
             Self::Record(error) => Ok(error),
+            Self::Repository(error) => Ok(error),
+            Self::Journal(error) => Ok(error),
+            Self::RepositoryUnknown { .. } => Err(Reason::RepositoryUnknown),
+            Self::ImageExpired { .. } => Err(Reason::ImageExpired),
+            Self::Rebooted => Err(Reason::DiskChanged),
             Self::NoRecord { .. } => Err(Reason::VerifyNoRecord),
             Self::Thread { .. } => Err(Reason::OperationLimit),
         }
@@ -70,9 +102,15 @@ impl DomainError for AgentError {
     }
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
-        if let Self::NoRecord { disk } = self {
-            return vec![("disk", disk.clone())];
+        match self {
+            Self::NoRecord { disk } => vec![("disk", disk.clone())],
+            Self::RepositoryUnknown { repository, known } => {
+                vec![("repository", repository.clone()), ("known", known.clone())]
+            }
+            Self::ImageExpired { image, not_after } => {
+                vec![("image", image.clone()), ("notAfter", not_after.to_string())]
+            }
+            others => others.inner().map(DomainError::metadata).unwrap_or_default(),
         }
-        self.inner().map(DomainError::metadata).unwrap_or_default()
     }
 }

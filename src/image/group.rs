@@ -142,6 +142,14 @@ impl Layout {
     }
 }
 
+/// Adds a group to ranges of groups, at their end.
+pub fn extend(ranges: &mut Vec<Range<u64>>, group: u64) {
+    match ranges.last_mut() {
+        Some(last) if last.end == group => last.end += 1,
+        _ => ranges.push(group..group + 1),
+    }
+}
+
 /// Whether all bytes are zero.
 pub fn is_zero(data: &[u8]) -> bool {
     // A fold over a block of fixed length becomes vector instructions; the early exit is between blocks.

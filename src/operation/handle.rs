@@ -112,9 +112,9 @@ pub struct Operation {
 }
 
 impl Operation {
-    pub(super) fn new(kind: OperationKind, request_id: Uuid, disk: String, started_at: SystemTime) -> Self {
+    pub(super) fn new(id: Uuid, kind: OperationKind, request_id: Uuid, disk: String, started_at: SystemTime) -> Self {
         Self {
-            id: Uuid::new_v4(),
+            id,
             kind,
             request_id,
             disk,
@@ -211,7 +211,7 @@ mod tests {
     use crate::reason::Reason;
 
     fn operation() -> Operation {
-        Operation::new(OperationKind::Install, Uuid::from_u128(1), "sda".to_owned(), SystemTime::UNIX_EPOCH)
+        Operation::new(Uuid::from_u128(2), OperationKind::Install, Uuid::from_u128(1), "sda".to_owned(), SystemTime::UNIX_EPOCH)
     }
 
     fn failure() -> Failure {

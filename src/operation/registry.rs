@@ -161,6 +161,20 @@ impl Registry {
         kind: OperationKind,
         disk: &Disk,
     ) -> Result<Begun, RegistryError> {
+        self.begin_as(Uuid::new_v4(), request, kind, disk)
+    }
+
+    /// The same, for an operation whose id is known: it goes on after a restart.
+    ///
+    /// # Errors
+    /// As [`begin`](Self::begin).
+    pub fn begin_as(
+        self: &Arc<Self>,
+        id: Uuid,
+        request: &Request,
+        kind: OperationKind,
+        disk: &Disk,
+    ) -> Result<Begun, RegistryError> {
         let mut state = self.state();
         if let Some(operation) = state.known(request)? {
             return Ok(Begun::Known(operation));
@@ -172,7 +186,7 @@ impl Registry {
         if state.disks.len() >= MAX_RUNNING {
             return Err(RegistryError::TooMany);
         }
-        let operation = Arc::new(Operation::new(kind, request.id, disk.name.clone(), self.clock.now()));
+        let operation = Arc::new(Operation::new(id, kind, request.id, disk.name.clone(), self.clock.now()));
         let age = state.next;
         state.next += 1;
         state.operations.insert(age, operation.clone());
@@ -215,6 +229,11 @@ impl Registry {
     /// Lets no new operation begin.
     pub fn stop(&self) {
         self.state().stopping = true;
+    }
+
+    /// Whether no new operation begins.
+    pub fn is_stopping(&self) -> bool {
+        self.state().stopping
     }
 
     /// Cancels everything that runs.

@@ -1,8 +1,34 @@
 //! What can go wrong while an operation runs.
 
+use std::error::Error;
+use std::fmt;
+
 use super::record::RecordError;
 use crate::disk::device::DeviceError;
 use crate::reason::{DomainError, Reason};
+
+/// What an image was fetched from failed, in its own words. What kinds of sources there are is not known here.
+#[derive(Debug)]
+pub struct SourceFailure(Box<dyn DomainError>);
+
+impl SourceFailure {
+    /// Keeps the error of a source.
+    pub fn new(error: impl DomainError) -> Self {
+        Self(Box::new(error))
+    }
+}
+
+impl fmt::Display for SourceFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+impl Error for SourceFailure {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.0.source()
+    }
+}
 
 /// Why an operation failed. Every variant leaves an install's disk without a boot region.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +36,9 @@ pub enum ProvisionError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
+    /// What the image is fetched from failed.
+    #[error(transparent)]
+    Source(SourceFailure),
     /// A group's bytes are not what was offered.
     #[error(
         "group {group} (byte {offset} of the image) does not match its chaining value; nothing of it was written to disk {disk}"
@@ -135,6 +164,7 @@ impl DomainError for ProvisionError {
     fn reason(&self) -> Reason {
         match self {
             Self::Device(error) => error.reason(),
+            Self::Source(SourceFailure(error)) => error.reason(),
             Self::GroupDigest { .. } => Reason::GroupDigestMismatch,
             Self::NotOffered { .. } => Reason::GroupNotOffered,
             Self::Payload { .. } => Reason::GroupDataMalformed,
@@ -155,6 +185,7 @@ impl DomainError for ProvisionError {
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::Device(error) => error.metadata(),
+            Self::Source(SourceFailure(error)) => error.metadata(),
             Self::Record(error) => error.metadata(),
             Self::GroupDigest { disk, group, offset } => {
                 vec![("disk", disk.clone()), ("group", group.to_string()), ("offset", offset.to_string())]

@@ -80,6 +80,12 @@ impl Budget {
         let units = u32::try_from(units).unwrap_or(u32::MAX).min(self.all);
         self.units.clone().acquire_many_owned(units).await.ok()
     }
+
+    /// Splits what a payload needs off what was reserved for all of them.
+    pub fn split(reserved: &mut OwnedSemaphorePermit, payload_bytes: usize) -> Option<OwnedSemaphorePermit> {
+        let units = payload_bytes.div_ceil(usize::try_from(BUDGET_UNIT_BYTES).unwrap_or(usize::MAX));
+        reserved.split(units.min(reserved.num_permits()))
+    }
 }
 
 /// From the source to the workers.

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use super::error::ProvisionError;
 use super::feed::Offered;
-use crate::image::group::{ChainingValue, Layout};
+use crate::image::group::{ChainingValue, Layout, extend};
 use crate::image::tree::{Group, OffersDigest, Tree};
 
 /// Memory for one group, in bytes.
@@ -145,14 +145,6 @@ impl Ledger {
         let last = first.saturating_add(count);
         let range = usize::try_from(first).unwrap_or(usize::MAX)..usize::try_from(last).unwrap_or(usize::MAX);
         self.groups.get_mut(range).ok_or(ProvisionError::BeyondImage { first, last: last.saturating_sub(1), groups })
-    }
-}
-
-/// Adds a group to ranges of groups, at their end.
-pub(super) fn extend(ranges: &mut Vec<Range<u64>>, group: u64) {
-    match ranges.last_mut() {
-        Some(last) if last.end == group => last.end += 1,
-        _ => ranges.push(group..group + 1),
     }
 }
 

@@ -13,12 +13,12 @@ use zstd::bulk::Decompressor;
 use super::boot_region::BootRegion;
 use super::error::ProvisionError;
 use super::feed::{Encoding, Part, Want};
-use super::ledger::{Ledger, extend};
+use super::ledger::Ledger;
 use super::progress::Counters;
 use super::queue::{Claim, Job, Queue, Work};
 use crate::disk::buffer::AlignedBuffer;
 use crate::disk::device::BlockDevice;
-use crate::image::group::{Layout, is_zero};
+use crate::image::group::{Layout, extend, is_zero};
 use crate::image::tree::Group;
 
 /// Most bytes that one request to zero covers: a cancel waits for one.
