@@ -1,11 +1,12 @@
 //! What the agent does when a disk cannot be had: it says why, holds nothing, and has written nothing.
 
+use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Agent, AgentError, InstallRequest, SharedClock, VerifyAgainst};
+use super::{Agent, AgentError, InstallRequest, Journal, SharedClock, VerifyAgainst};
 use crate::clock::SystemClock;
 use crate::disk::fixture::Fixture;
 use crate::disk::selector::Selector;
@@ -24,6 +25,8 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         discovery: fixture.discovery(),
         registry: Arc::new(Registry::new(clock.clone())),
         records: Records::open(&fixture.path("")).expect("opened"),
+        journal: Journal::open(&fixture.path("")).expect("opened"),
+        repositories: BTreeMap::new(),
         tokens: PlanTokens::default(),
         resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
         clock: SharedClock(clock),

@@ -4,7 +4,7 @@ use uuid::Uuid;
 
 use super::proto::v1;
 use super::status::RequestError;
-use crate::agent::{InstallRequest, VerifyAgainst};
+use crate::agent::{ImageSource, InstallRequest, PullRequest, VerifyAgainst};
 use crate::disk::identity::Transport;
 use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
@@ -38,6 +38,40 @@ pub(super) fn install_request(
     match image {
         Some(image) => Ok(InstallRequest { selector, image, options }),
         None => Err(RequestError::of("image", "is missing")),
+    }
+}
+
+/// Which image the agent is to fetch, and where it goes.
+pub(super) fn pull_request(
+    disk: Option<v1::DiskSelector>,
+    source: Option<v1::ImageSource>,
+    options: Option<v1::InstallOptions>,
+) -> Result<PullRequest, RequestError> {
+    let mut errors = RequestError::default();
+    let selector = selector(disk, &mut errors);
+    let source = image_source(source, &mut errors);
+    errors.check()?;
+    let options = options.unwrap_or_default();
+    let options = Options { in_place: options.in_place, wipe_rest: options.wipe_rest };
+    match source {
+        Some(source) => Ok(PullRequest { selector, source, options }),
+        None => Err(RequestError::of("source", "is missing")),
+    }
+}
+
+fn image_source(source: Option<v1::ImageSource>, errors: &mut RequestError) -> Option<ImageSource> {
+    match source?.source? {
+        v1::image_source::Source::Repository(v1::RepositoryImage { repository, image }) => {
+            let named = (!repository.is_empty()).then_some(repository.as_str());
+            check_text("source.repository.repository", named, MAX_TEXT_BYTES / 2, errors);
+            match image.parse() {
+                Ok(image) => Some(ImageSource::Repository { repository, image }),
+                Err(error) => {
+                    errors.add("source.repository.image", error.to_string());
+                    None
+                }
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::proto::v1;
+use super::proto::{longrunning, v1};
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::status::RequestError;
 use super::{blocking, convert, follow, push, refuse, view};
@@ -28,16 +28,40 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::PlanInstallRequest>,
     ) -> Result<Response<v1::PlanInstallResponse>, Status> {
-        let v1::PlanInstallRequest { disk, image, options } = request.into_inner();
-        let request = convert::install_request(disk, image, options).map_err(|error| refuse(&error))?;
+        let v1::PlanInstallRequest { disk, image, options, source } = request.into_inner();
         let agent = self.0.clone();
-        let planned = blocking(move || agent.plan(&request)).await?;
+        let (planned, found) = if source.is_none() {
+            let request = convert::install_request(disk, image, options).map_err(|error| refuse(&error))?;
+            (blocking(move || agent.plan(&request)).await?, None)
+        } else if image.is_some() {
+            return Err(refuse(&RequestError::of("source", "must not be set beside image")));
+        } else {
+            let request = convert::pull_request(disk, source, options).map_err(|error| refuse(&error))?;
+            let (planned, found) = blocking(move || agent.plan_pull(&request)).await?;
+            (planned, Some(found))
+        };
         let expires_at = self.0.clock.0.now() + token::LIFETIME;
         Ok(Response::new(v1::PlanInstallResponse {
-            plan: Some(view::plan(&planned)),
+            plan: Some(view::plan(&planned, found.as_ref())),
             token: self.0.tokens.issue(&planned.plan),
             expires_at: Some(expires_at.into()),
         }))
+    }
+
+    async fn install_image(
+        &self,
+        request: Request<v1::InstallImageRequest>,
+    ) -> Result<Response<longrunning::Operation>, Status> {
+        let mut request = request.into_inner();
+        // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
+        let token = std::mem::take(&mut request.plan_token);
+        let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
+        let request =
+            convert::pull_request(request.disk, request.source, request.options).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let operation = blocking(move || agent.install_image(&id, &request, &token)).await?;
+        follow(&operation);
+        Ok(Response::new(view::operation(&operation, &operation.snapshot())))
     }
 
     async fn push_image(
@@ -57,7 +81,7 @@ impl ProvisioningService for ProvisioningHandler {
             Install::Known(operation) => push::answer_known(operation),
             Install::Begun { operation, planned, intake } => {
                 follow(&operation);
-                push::carry_on(operation, view::plan(&planned), intake, messages)
+                push::carry_on(operation, view::plan(&planned, None), intake, messages)
             }
         };
         Ok(Response::new(answers))

@@ -5,7 +5,7 @@ use prost_types::{Any, Timestamp};
 
 use super::proto::{longrunning, v1};
 use super::status;
-use crate::agent::{Planned, Surveyed};
+use crate::agent::{Found, Planned, Surveyed};
 use crate::disk::discovery::Disk;
 use crate::disk::identity::Transport;
 use crate::disk::marker::Marker;
@@ -82,8 +82,15 @@ fn interrupted(marker: &Marker) -> v1::InterruptedInstall {
     }
 }
 
-pub(super) fn plan(planned: &Planned) -> v1::InstallPlan {
+/// `found` is the image, if the agent is to fetch it.
+pub(super) fn plan(planned: &Planned, found: Option<&Found>) -> v1::InstallPlan {
+    let name = |found: &Found| {
+        let manifest = &found.image.manifest;
+        format!("{}/{}:{}", manifest.owner, manifest.name, manifest.version)
+    };
     v1::InstallPlan {
+        image_id: found.map(|found| found.image.id.to_string()).unwrap_or_default(),
+        image_name: found.map(name).unwrap_or_default(),
         disk: Some(surveyed(&planned.surveyed)),
         image_bytes: planned.plan.image.layout.len_bytes(),
         kept_bytes: planned.plan.kept_bytes,

@@ -159,9 +159,13 @@ pub(crate) struct HashArgs {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct InstallArgs {
-    /// The image file.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) image: PathBuf,
+    /// The image: a file, which is pushed; or the id or [OWNER/]NAME[:VERSION] of one in a repository, which the agent
+    /// fetches.
+    #[arg(long, value_name = "FILE|ID|NAME")]
+    pub(crate) image: String,
+    /// The repository that the agent fetches the image from, as its configuration names it [default: the only one].
+    #[arg(long, value_name = "NAME")]
+    pub(crate) repository: Option<String>,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
     /// The disk, as serial=S64GNE0R900001; see below.

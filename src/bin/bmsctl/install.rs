@@ -1,8 +1,14 @@
-//! `bmsctl install`: plan, show what will be lost, ask, push.
+//! `bmsctl install`: plan, show what will be lost, ask; then push a file, or have the agent fetch an image.
+
+use std::path::{Path, PathBuf};
 
 use bms_agent::image::group::Layout;
 use bms_agent::image::source::Source;
-use bms_agent::rpc::proto::v1::{ImageSpec, InstallOptions, PlanInstallRequest, PlanInstallResponse, PushBegin};
+use bms_agent::repository::ImageName;
+use bms_agent::rpc::proto::v1::{
+    ImageSource, ImageSpec, InstallImageRequest, InstallOptions, PlanInstallRequest, PlanInstallResponse, PushBegin,
+    RepositoryImage, image_source,
+};
 use uuid::Uuid;
 
 use crate::cli::InstallArgs;
@@ -18,24 +24,67 @@ use crate::output::Output;
 use crate::push::{Compression, Push, push};
 use crate::table::{Fields, or_dash, table};
 use crate::view::{DiskView, PlanView};
-use crate::watch::outcome;
+use crate::watch::{outcome, wait};
 
-/// Installs an image.
+/// Installs an image: one of the agent's repository, which it fetches, or a file of this machine, which is pushed.
 pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
-    let source = open_image(&args.image, args.source.format, args.source.size)?;
+    match image_of(args) {
+        Image::InRepository(source) => pull(args, source, agent, output).await,
+        Image::File(path) => push_file(args, &path, agent, output).await,
+    }
+}
+
+/// What `--image` means.
+enum Image {
+    File(PathBuf),
+    InRepository(RepositoryImage),
+}
+
+/// A file that exists is a file, unless a repository is named. What is neither a file nor a name is a file that is
+/// missing.
+fn image_of(args: &InstallArgs) -> Image {
+    let path = PathBuf::from(&args.image);
+    let named = args.repository.is_some() || (!path.exists() && args.image.parse::<ImageName>().is_ok());
+    if named {
+        let repository = args.repository.clone().unwrap_or_default();
+        return Image::InRepository(RepositoryImage { repository, image: args.image.clone() });
+    }
+    Image::File(path)
+}
+
+async fn pull(
+    args: &InstallArgs,
+    image: RepositoryImage,
+    agent: &Agent,
+    output: &Output,
+) -> Result<Exit, CtlError> {
+    let request = PlanInstallRequest {
+        disk: Some(wire_selector(&args.disk)),
+        image: None,
+        options: Some(options(args)),
+        source: Some(ImageSource { source: Some(image_source::Source::Repository(image)) }),
+    };
+    let Some(plan_token) = agree(args, request.clone(), agent, output).await? else { return Ok(Exit::Done) };
+    let begin = InstallImageRequest {
+        request_id: request_id(args),
+        disk: request.disk,
+        source: request.source,
+        options: request.options,
+        plan_token,
+    };
+    let operation = agent.provisioning().install_image(begin).await?.into_inner();
+    let operation = wait(agent, &operation.name, output).await?;
+    output.result(&outcome(operation)?, describe)?;
+    Ok(Exit::Done)
+}
+
+async fn push_file(args: &InstallArgs, path: &Path, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
+    let source = open_image(path, args.source.format, args.source.size)?;
     let layout = args.source.layout(&source);
     let request = plan_request(args, &source, layout);
-    let answer = agent.provisioning().plan_install(request.clone()).await?.into_inner();
-    let (plan, plan_token) = plan(answer)?;
-    if args.plan {
-        output.result(&plan, describe_plan)?;
-        return Ok(Exit::Done);
-    }
-    output.note(&describe_plan(&plan));
-    confirm(&plan.disk, args.yes, output).await?;
-
+    let Some(plan_token) = agree(args, request.clone(), agent, output).await? else { return Ok(Exit::Done) };
     let begin = PushBegin {
-        request_id: args.request_id.unwrap_or_else(Uuid::new_v4).to_string(),
+        request_id: request_id(args),
         disk: request.disk,
         image: request.image,
         options: request.options,
@@ -47,6 +96,32 @@ pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> R
     Ok(Exit::Done)
 }
 
+/// Plans, and has the user agree to it; gives the plan's token, or nothing if only the plan was asked for.
+async fn agree(
+    args: &InstallArgs,
+    request: PlanInstallRequest,
+    agent: &Agent,
+    output: &Output,
+) -> Result<Option<Vec<u8>>, CtlError> {
+    let answer = agent.provisioning().plan_install(request).await?.into_inner();
+    let (plan, token) = plan(answer)?;
+    if args.plan {
+        output.result(&plan, describe_plan)?;
+        return Ok(None);
+    }
+    output.note(&describe_plan(&plan));
+    confirm(&plan.disk, args.yes, output).await?;
+    Ok(Some(token))
+}
+
+fn request_id(args: &InstallArgs) -> String {
+    args.request_id.unwrap_or_else(Uuid::new_v4).to_string()
+}
+
+fn options(args: &InstallArgs) -> InstallOptions {
+    InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest }
+}
+
 fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInstallRequest {
     PlanInstallRequest {
         disk: Some(wire_selector(&args.disk)),
@@ -56,7 +131,8 @@ fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInst
             root: args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default(),
             logical_block_size_bytes: source.logical_block_size().unwrap_or_default(),
         }),
-        options: Some(InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest }),
+        options: Some(options(args)),
+        source: None,
     }
 }
 
@@ -75,7 +151,9 @@ fn describe_plan(plan: &PlanView) -> String {
         .maybe("model", disk.model.as_deref())
         .maybe("backing file", disk.backing_file.as_deref())
         .field("size", &format!("{} ({} bytes)", bytes(disk.size_bytes), disk.size_bytes))
-        .field("image", &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes))
+        .maybe("image", plan.image_name.as_deref())
+        .maybe("image id", plan.image_id.as_deref())
+        .field("content", &format!("{} ({} bytes)", bytes(plan.image_bytes), plan.image_bytes))
         .field("method", how);
     if plan.wiped_bytes > 0 {
         fields = fields.field("beyond it", &format!("{} will be zeroed", bytes(plan.wiped_bytes)));

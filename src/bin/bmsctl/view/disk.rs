@@ -70,6 +70,9 @@ pub(crate) struct PlanView {
     /// Bytes beyond the image that will be zeroed.
     pub(crate) wiped_bytes: u64,
     pub(crate) in_place: bool,
+    /// Null if the image is pushed.
+    pub(crate) image_id: Option<String>,
+    pub(crate) image_name: Option<String>,
 }
 
 impl From<v1::Disk> for DiskView {
@@ -136,6 +139,8 @@ impl From<v1::InstallPlan> for PlanView {
             kept_bytes: plan.kept_bytes,
             wiped_bytes: plan.wiped_bytes,
             in_place: plan.in_place,
+            image_id: non_empty(&plan.image_id),
+            image_name: non_empty(&plan.image_name),
         }
     }
 }
@@ -223,6 +228,8 @@ pub(crate) mod tests {
             "kept_bytes": 1_073_741_824,
             "wiped_bytes": 0,
             "in_place": false,
+            "image_id": null,
+            "image_name": null,
         });
         assert_eq!(serde_json::to_value(PlanView::from(plan)).expect("serializable"), expected);
     }
