@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bms_agent::image::hash::tree_of;
-use bms_agent::image::source::{Format, OpenOptions, Source, open};
+use bms_agent::image::source::{Format, Input, OpenOptions, Source, open};
 use bms_agent::image::tree::{Group, Tree};
 
 use crate::cli::{HashArgs, ImageCommand};
@@ -28,13 +28,16 @@ pub(crate) fn open_image(path: &Path, format: Option<Format>, size: Option<u64>)
 }
 
 fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
-    let source = open_image(&args.file, args.source.format, args.source.size)?;
-    let layout = args.source.layout(&source);
-    let tree = tree_of(&source, layout, workers()).map_err(|source| CtlError::ReadImage { source })?;
+    let options = OpenOptions { format: args.source.format, len_bytes: args.source.size };
+    let input = Input::open(&args.file, &options).map_err(|source| CtlError::OpenImage { source })?;
+    let format = input.format().to_string();
+    let group_size = args.source.group_size.unwrap_or_else(|| input.group_size());
+    let tree = tree_of(input, group_size, workers()).map_err(|source| CtlError::ReadImage { source })?;
+    let layout = tree.layout();
     let (hole_groups, hole_bytes) = holes(&tree);
     let view = ImageHashView {
         file: args.file.display().to_string(),
-        format: source.format().to_string(),
+        format,
         size_bytes: layout.len_bytes(),
         root: tree.root().to_string(),
         group_size_bytes: layout.group_size().bytes(),
