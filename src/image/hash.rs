@@ -4,31 +4,36 @@ use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::sync::{Mutex, PoisonError};
 
-use super::group::Layout;
-use super::scan::{Piece, scan};
-use super::source::{Source, SourceError};
+use super::group::GroupSize;
+use super::scan::{Piece, scan_once};
+use super::source::{Input, SourceError};
 use super::tree::{Group, Tree};
 
-/// Reads all of `source`, and gives the chaining value of each of its groups.
+/// Reads all of `input`, and gives the chaining value of each of its groups.
 ///
 /// # Errors
-/// If the source cannot be read to its end.
-pub fn tree_of(source: &Source, layout: Layout, workers: NonZeroUsize) -> Result<Tree, SourceError> {
-    let count = usize::try_from(layout.groups()).unwrap_or(usize::MAX);
-    let groups = Mutex::new(vec![Group::Hole; count]);
+/// If the input cannot be read to its end.
+pub fn tree_of(input: Input, group_size: GroupSize, workers: NonZeroUsize) -> Result<Tree, SourceError> {
+    let path = input.path().to_owned();
+    let groups = Mutex::new(Vec::new());
     let enter = |piece| {
         if let Piece::Data { first, chaining_values, .. } = piece {
             let mut groups = groups.lock().unwrap_or_else(PoisonError::into_inner);
             let start = usize::try_from(first).unwrap_or(usize::MAX);
-            for (group, value) in groups.iter_mut().skip(start).zip(chaining_values) {
+            let end = start.saturating_add(chaining_values.len());
+            if groups.len() < end {
+                groups.resize(end, Group::Hole);
+            }
+            for (group, value) in groups[start..end].iter_mut().zip(chaining_values) {
                 *group = Group::Data(value);
             }
         }
         ControlFlow::Continue(())
     };
-    scan(source, layout, workers, &enter)?;
-    let groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Tree::new(layout, groups).map_err(|_wrong_count| SourceError::Truncated { path: source.path().to_owned() })
+    let layout = scan_once(input, group_size, workers, &enter)?;
+    let mut groups = groups.into_inner().unwrap_or_else(PoisonError::into_inner);
+    groups.resize(usize::try_from(layout.groups()).unwrap_or(usize::MAX), Group::Hole);
+    Tree::new(layout, groups).map_err(|_wrong_count| SourceError::Truncated { path })
 }
 
 #[cfg(test)]
@@ -37,14 +42,13 @@ mod tests {
     use std::num::NonZeroUsize;
 
     use super::tree_of;
-    use crate::image::group::{GroupSize, Layout};
-    use crate::image::source::{OpenOptions, open};
+    use crate::image::group::GroupSize;
+    use crate::image::source::{Input, OpenOptions};
     use crate::image::tree::{Group, Tree};
 
     fn tree(file: &tempfile::NamedTempFile) -> Tree {
-        let source = open(file.path(), &OpenOptions::default()).expect("raw");
-        let layout = Layout::new(source.len_bytes(), GroupSize::new(64 << 10).expect("valid"));
-        tree_of(&source, layout, NonZeroUsize::new(2).expect("two")).expect("readable")
+        let input = Input::open(file.path(), &OpenOptions::default()).expect("raw");
+        tree_of(input, GroupSize::new(64 << 10).expect("valid"), NonZeroUsize::new(2).expect("two")).expect("readable")
     }
 
     #[test]

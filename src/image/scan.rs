@@ -11,14 +11,15 @@ pub(super) mod tests;
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
 use std::panic;
+use std::path::Path;
 use std::thread;
 
 use bytes::Bytes;
 
 use self::feed::{Feed, Span};
-use super::group::{ChainingValue, Layout, is_zero};
+use super::group::{ChainingValue, GroupSize, Layout, is_zero};
 use super::source::pool::{Buffer, BufferPool};
-use super::source::{Content, RandomAccess, Source, SourceError};
+use super::source::{Content, Input, RandomAccess, Source, SourceError};
 
 /// Buffers beyond one for each worker: runs that wait for whoever takes the pieces.
 const SPARE_BUFFERS: usize = 2;
@@ -44,6 +45,9 @@ pub enum Piece {
     },
 }
 
+/// Takes pieces, until it breaks.
+pub type Sink<'a> = dyn Fn(Piece) -> ControlFlow<()> + Sync + 'a;
+
 /// Reads the whole source once, hashes every data group, and hands each piece to `sink`, from several threads and in
 /// any order. Every group is in exactly one piece. Holes of the file come as one piece each, however large; zeroes that
 /// had to be read come as at most a run, unless they were decompressed.
@@ -55,47 +59,76 @@ pub enum Piece {
 /// # Errors
 /// If the source cannot be read to its end, or is not what it should be. Pieces that came before are then worth
 /// nothing: only a scan that ends well has seen the whole source and its checksums.
-pub fn scan(
-    source: &Source,
-    layout: Layout,
-    workers: NonZeroUsize,
-    sink: &(dyn Fn(Piece) -> ControlFlow<()> + Sync),
-) -> Result<(), SourceError> {
+pub fn scan(source: &Source, layout: Layout, workers: NonZeroUsize, sink: &Sink<'_>) -> Result<(), SourceError> {
     check_layout(source, layout)?;
-    let pool = BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout));
-    let feed = Feed::new(source.content(), layout)?;
-    let job = Job { layout, feed, pool, sink };
-    thread::scope(|scope| {
-        let mut threads = Vec::new();
-        let mut outcome = Ok(());
-        for _ in 1..workers.get() {
-            match thread::Builder::new().name("scan".into()).spawn_scoped(scope, || job.run()) {
-                Ok(thread) => threads.push(thread),
-                Err(error) => {
-                    job.pool.close();
-                    outcome = Err(SourceError::Thread { path: source.path().to_owned(), source: error });
-                    break;
-                }
-            }
+    let job = Job::new(Feed::new(source.content(), layout)?, layout, workers, sink);
+    job.run_on_all(workers, source.path())
+}
+
+/// Does what [`scan`] does with what is read once, and gives the layout of all of it, which may be known at the end
+/// only. The layout of a scan whose sink broke is worth nothing.
+///
+/// A stream that has nothing to give for now is waited for, whether or not the sink breaks meanwhile.
+///
+/// # Errors
+/// As [`scan`].
+pub fn scan_once(
+    input: Input,
+    group_size: GroupSize,
+    workers: NonZeroUsize,
+    sink: &Sink<'_>,
+) -> Result<Layout, SourceError> {
+    let path = input.path().to_owned();
+    // Buffers are for whole runs where it is not known how much there is.
+    let layout = Layout::new(input.len_bytes().unwrap_or(u64::MAX), group_size);
+    let source;
+    let feed = match input {
+        Input::Source(opened) => {
+            source = opened;
+            Feed::new(source.content(), layout)?
         }
-        // This thread is a worker as well.
-        outcome = outcome.and_then(|()| job.run());
-        threads.into_iter().fold(outcome, |outcome, thread| {
-            let result = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
-            outcome.and(result)
-        })
-    })
+        Input::Stream(stream) => Feed::stream(stream.into_content(), group_size),
+    };
+    let job = Job::new(feed, layout, workers, sink);
+    job.run_on_all(workers, &path)?;
+    Ok(job.feed.layout())
 }
 
 /// What all workers share.
 struct Job<'a> {
-    layout: Layout,
     feed: Feed<'a>,
     pool: BufferPool,
-    sink: &'a (dyn Fn(Piece) -> ControlFlow<()> + Sync),
+    sink: &'a Sink<'a>,
 }
 
-impl Job<'_> {
+impl<'a> Job<'a> {
+    fn new(feed: Feed<'a>, layout: Layout, workers: NonZeroUsize, sink: &'a Sink<'a>) -> Self {
+        Self { feed, pool: BufferPool::new(workers.saturating_add(SPARE_BUFFERS), run_len(layout)), sink }
+    }
+
+    /// Works on so many threads, of which this is one, until all is done.
+    fn run_on_all(&self, workers: NonZeroUsize, path: &Path) -> Result<(), SourceError> {
+        thread::scope(|scope| {
+            let mut threads = Vec::new();
+            let mut outcome = Ok(());
+            for _ in 1..workers.get() {
+                match thread::Builder::new().name("scan".into()).spawn_scoped(scope, || self.run()) {
+                    Ok(thread) => threads.push(thread),
+                    Err(source) => {
+                        self.pool.close();
+                        outcome = Err(SourceError::Thread { path: path.to_owned(), source });
+                        break;
+                    }
+                }
+            }
+            outcome = outcome.and_then(|()| self.run());
+            threads.into_iter().fold(outcome, |outcome, thread| {
+                let result = thread.join().unwrap_or_else(|panicked| panic::resume_unwind(panicked));
+                outcome.and(result)
+            })
+        })
+    }
+
     /// Works until nothing is left, or another worker stopped; stops the others if it fails or the sink breaks.
     fn run(&self) -> Result<(), SourceError> {
         while let Some(buffer) = self.pool.take() {
@@ -121,16 +154,16 @@ impl Job<'_> {
             .hole
             .map_or(ControlFlow::Continue(()), |Span { first, count }| (self.sink)(Piece::Hole { first, count }));
         match (flow, turn.data) {
-            (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(data, buffer)?)),
+            (ControlFlow::Continue(()), Some(data)) => Ok(Some(self.hand_on(turn.layout, data, buffer)?)),
             (flow, _) => Ok(Some(flow)),
         }
     }
 
     /// Cuts a run into stretches of zero and of other groups, and hands each on.
-    fn hand_on(&self, run: Span, mut buffer: Buffer) -> Result<ControlFlow<()>, SourceError> {
-        let values = self.hash(run, buffer.as_mut())?;
-        let content = run_bytes(self.layout, run, buffer);
-        let group_len = self.layout.group_size().as_usize();
+    fn hand_on(&self, layout: Layout, run: Span, mut buffer: Buffer) -> Result<ControlFlow<()>, SourceError> {
+        let values = self.hash(layout, run, buffer.as_mut())?;
+        let content = run_bytes(layout, run, buffer);
+        let group_len = layout.group_size().as_usize();
         let mut at = 0;
         for stretch in values.chunk_by(|a, b| a.is_some() == b.is_some()) {
             let (first, count) = (run.first + at as u64, stretch.len());
@@ -151,11 +184,11 @@ impl Job<'_> {
 
     /// The chaining value of each group of a run; none for zeroes. Reads and hashes group by group, so that what was read
     /// is still in the cache when it is hashed.
-    fn hash(&self, run: Span, buffer: &mut [u8]) -> Result<Vec<Option<ChainingValue>>, SourceError> {
-        let groups = (run.first..).zip(buffer[..run.len(self.layout)].chunks_mut(self.layout.group_size().as_usize()));
+    fn hash(&self, layout: Layout, run: Span, buffer: &mut [u8]) -> Result<Vec<Option<ChainingValue>>, SourceError> {
+        let groups = (run.first..).zip(buffer[..run.len(layout)].chunks_mut(layout.group_size().as_usize()));
         let hash = |(group, data): (u64, &mut [u8])| {
             self.feed.read(group, data)?;
-            Ok((!is_zero(data)).then(|| self.layout.chaining_value(group, data)))
+            Ok((!is_zero(data)).then(|| layout.chaining_value(group, data)))
         };
         groups.map(hash).collect()
     }

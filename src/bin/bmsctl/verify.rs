@@ -1,7 +1,7 @@
 //! `bmsctl verify`
 
-use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::hash::tree_of;
+use bms_agent::image::source::{Input, OpenOptions};
 use bms_agent::rpc::proto::v1::VerifyDiskRequest;
 use uuid::Uuid;
 
@@ -10,7 +10,6 @@ use crate::connect::Agent;
 use crate::disk::wire_selector;
 use crate::error::CtlError;
 use crate::exit::Exit;
-use crate::image::open_image;
 use crate::operation::describe;
 use crate::output::Output;
 use crate::push::workers;
@@ -41,10 +40,11 @@ pub(crate) async fn run(args: &VerifyArgs, agent: &Agent, output: &Output) -> Re
 fn expected(args: &VerifyArgs, output: &Output) -> Result<Expected, CtlError> {
     if let Some(path) = &args.image {
         output.note(&format!("hashing {}", path.display()));
-        let source = open_image(path, args.format, args.size)?;
-        let layout = Layout::new(source.len_bytes(), GroupSize::default());
-        let tree = tree_of(&source, layout, workers()).map_err(|source| CtlError::ReadImage { source })?;
-        return Ok(Expected { root: tree.root().as_bytes().to_vec(), size_bytes: layout.len_bytes() });
+        let options = OpenOptions { format: args.format, len_bytes: args.size };
+        let input = Input::open(path, &options).map_err(|source| CtlError::OpenImage { source })?;
+        let group_size = input.group_size();
+        let tree = tree_of(input, group_size, workers()).map_err(|source| CtlError::ReadImage { source })?;
+        return Ok(Expected { root: tree.root().as_bytes().to_vec(), size_bytes: tree.layout().len_bytes() });
     }
     let root = args.root.map(|root| root.as_bytes().to_vec()).unwrap_or_default();
     Ok(Expected { root, size_bytes: args.size.unwrap_or_default() })

@@ -3,8 +3,8 @@
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use super::super::group::{Layout, is_zero};
-use super::super::source::stream::ContentReader;
+use super::super::group::{GroupSize, Layout, is_zero};
+use super::super::source::content::ContentReader;
 use super::super::source::{Content, RandomAccess, SourceError};
 
 /// Some contiguous groups.
@@ -29,8 +29,10 @@ impl Span {
 }
 
 /// What a worker gets: a hole, then a run, whose bytes [`Feed::read`] gives.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Turn {
+    /// The layout of the content, which may turn out to be longer: nothing of these groups depends on that.
+    pub(super) layout: Layout,
     pub(super) hole: Option<Span>,
     pub(super) data: Option<Span>,
 }
@@ -42,16 +44,28 @@ pub(super) enum Feed<'a> {
 }
 
 impl<'a> Feed<'a> {
+    /// Content of which the layout is known.
     pub(super) fn new(content: &'a Content, layout: Layout) -> Result<Self, SourceError> {
         Ok(match content {
             Content::Random(random) => {
                 let planner = Planner { random: &**random, layout, next: 0, extent: None };
                 Self::Random { random: &**random, layout, planner: Mutex::new(planner) }
             }
-            Content::Stream(stream) => {
-                Self::Stream(Mutex::new(Decoder { reader: stream.reader()?, layout, next: 0, finished: false }))
-            }
+            Content::Stream(stream) => Self::stream(stream.reader()?, layout.group_size()),
         })
+    }
+
+    /// Content whose end may not be known.
+    pub(super) fn stream(reader: ContentReader, group_size: GroupSize) -> Self {
+        Self::Stream(Mutex::new(Decoder { reader, group_size, next: 0 }))
+    }
+
+    /// The layout of all content, once everything was given out.
+    pub(super) fn layout(&self) -> Layout {
+        match self {
+            Self::Random { layout, .. } => *layout,
+            Self::Stream(decoder) => lock(decoder).layout(),
+        }
     }
 
     /// The next turn; none when all groups were given out. Gives up early when `stopped`, with any turn.
@@ -96,7 +110,7 @@ impl Planner<'_> {
             end = self.extent_end_group().clamp(end + 1, limit);
         }
         self.next = end;
-        let turn = Turn { hole: Span::between(first, start), data: Span::between(start, end) };
+        let turn = Turn { layout: self.layout, hole: Span::between(first, start), data: Span::between(start, end) };
         Ok((end > first).then_some(turn))
     }
 
@@ -117,14 +131,13 @@ impl Planner<'_> {
     }
 }
 
-/// Decodes content run by run.
+/// Decodes content run by run. It looks one byte ahead of each run, so that the layout of what was decoded is certain
+/// for it: whether a group is the last one decides its length, and whether it is the only one its chaining value.
 pub(super) struct Decoder {
     reader: ContentReader,
-    layout: Layout,
+    group_size: GroupSize,
     /// The first group that was not decoded.
     next: u64,
-    /// Whether the end was seen to be one.
-    finished: bool,
 }
 
 impl Decoder {
@@ -132,26 +145,27 @@ impl Decoder {
     /// is not zero costs nothing where there is one.
     fn next(&mut self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
         let first = self.next;
-        while let Some(run) = self.decode(buffer)? {
-            if stopped() || !is_zero(&buffer[..run.len(self.layout)]) {
-                return Ok(Some(Turn { hole: Span::between(first, run.first), data: Some(run) }));
+        while !self.reader.at_end()? {
+            let len = self.reader.fill(buffer)?;
+            let run = Span { first: self.next, count: (len as u64).div_ceil(self.group_size.bytes()) };
+            self.next += run.count;
+            if stopped() || !is_zero(&buffer[..len]) {
+                let layout = self.layout_with_next_byte()?;
+                return Ok(Some(Turn { layout, hole: Span::between(first, run.first), data: Some(run) }));
             }
         }
-        Ok(Span::between(first, self.next).map(|hole| Turn { hole: Some(hole), data: None }))
+        let layout = self.layout();
+        Ok(Span::between(first, self.next).map(|hole| Turn { layout, hole: Some(hole), data: None }))
     }
 
-    /// Decodes one run into `buffer`; none at the end, which is checked to be one.
-    fn decode(&mut self, buffer: &mut [u8]) -> Result<Option<Span>, SourceError> {
-        let end = self.next.saturating_add(self.layout.groups_per_run()).min(self.layout.groups());
-        let Some(run) = Span::between(self.next, end) else {
-            if !self.finished {
-                self.reader.finish()?;
-                self.finished = true;
-            }
-            return Ok(None);
-        };
-        self.reader.read_exact(&mut buffer[..run.len(self.layout)])?;
-        self.next = end;
-        Ok(Some(run))
+    /// The layout of what was decoded.
+    fn layout(&self) -> Layout {
+        Layout::new(self.reader.position(), self.group_size)
+    }
+
+    /// The layout of what was decoded, and one byte more if there is more.
+    fn layout_with_next_byte(&mut self) -> Result<Layout, SourceError> {
+        let more = !self.reader.at_end()?;
+        Ok(Layout::new(self.reader.position() + u64::from(more), self.group_size))
     }
 }

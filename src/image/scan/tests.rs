@@ -9,8 +9,8 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::super::group::{GroupSize, Layout, is_zero};
-use super::super::source::{OpenOptions, Source, SourceError, open};
-use super::{GroupReader, Piece, scan};
+use super::super::source::{Input, OpenOptions, Source, SourceError, open};
+use super::{GroupReader, Piece, Sink, scan, scan_once};
 
 const KIB: u64 = 1 << 10;
 const GROUP: u64 = 64 * KIB;
@@ -25,6 +25,11 @@ fn workers(count: usize) -> NonZeroUsize {
 }
 
 fn pieces_of(source: &Source, layout: Layout, count: usize) -> Result<Vec<Piece>, SourceError> {
+    collected(|sink| scan(source, layout, workers(count), sink)).map(|(pieces, ())| pieces)
+}
+
+/// What a scan gives to its sink, and returns.
+fn collected<R>(scan: impl FnOnce(&Sink<'_>) -> Result<R, SourceError>) -> Result<(Vec<Piece>, R), SourceError> {
     let pieces = Mutex::new(Vec::new());
     let copy = |piece| {
         // What is kept must not be of the pool.
@@ -37,19 +42,29 @@ fn pieces_of(source: &Source, layout: Layout, count: usize) -> Result<Vec<Piece>
         pieces.lock().expect("no panic").push(piece);
         ControlFlow::Continue(())
     };
-    scan(source, layout, workers(count), &copy)?;
-    Ok(pieces.into_inner().expect("no panic"))
+    let result = scan(&copy)?;
+    Ok((pieces.into_inner().expect("no panic"), result))
 }
 
 /// Scans a source, checks every piece, and puts the content together.
 pub(in crate::image) fn content_of(source: &Source, layout: Layout, count: usize) -> Result<Vec<u8>, SourceError> {
+    Ok(assembled(pieces_of(source, layout, count)?, layout))
+}
+
+/// Scans what is read once, checks every piece, and puts the content together.
+pub(in crate::image) fn content_of_input(input: Input, group_size: GroupSize) -> Result<Vec<u8>, SourceError> {
+    let (pieces, layout) = collected(|sink| scan_once(input, group_size, workers(2), sink))?;
+    Ok(assembled(pieces, layout))
+}
+
+fn assembled(pieces: Vec<Piece>, layout: Layout) -> Vec<u8> {
     let mut content = vec![0_u8; usize::try_from(layout.len_bytes()).expect("small")];
     let mut seen = vec![false; usize::try_from(layout.groups()).expect("small")];
     let mut see = |group: u64| {
         let seen = &mut seen[usize::try_from(group).expect("small")];
         assert!(!std::mem::replace(seen, true), "group {group} came twice");
     };
-    for piece in pieces_of(source, layout, count)? {
+    for piece in pieces {
         match piece {
             Piece::Hole { first, count } => (first..first + count).for_each(&mut see),
             Piece::Data { first, chaining_values, content: data } => {
@@ -68,7 +83,7 @@ pub(in crate::image) fn content_of(source: &Source, layout: Layout, count: usize
         }
     }
     assert!(seen.iter().all(|&seen| seen), "every group came");
-    Ok(content)
+    content
 }
 
 /// A sparse file with bytes of its offset in each of `data`.

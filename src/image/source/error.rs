@@ -1,9 +1,9 @@
-//! Why a source cannot be read. Every variant names the file.
+//! Why a source cannot be read. Every variant names the file, or what a stream is called.
 
 use std::io;
 use std::path::PathBuf;
 
-use super::Format;
+use super::{Foreign, Format};
 
 /// A source that cannot be opened, or whose content cannot be had in full.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +44,15 @@ pub enum SourceError {
         /// The file.
         path: PathBuf,
         /// What it looks like.
-        found: &'static str,
+        found: Foreign,
+    },
+    /// The format cannot be read from its start to its end alone.
+    #[error("{} is {format}, which is read from a file alone, and not from a stream", path.display())]
+    NoStream {
+        /// What the stream is called.
+        path: PathBuf,
+        /// The format.
+        format: Format,
     },
     /// The content has another length than was declared.
     #[error("{} was declared to hold {declared} bytes, but holds {actual}", path.display())]

@@ -1,7 +1,11 @@
 //! The formats of a source, and telling them apart by their first bytes.
 
 use std::fmt;
+use std::path::Path;
 use std::str::FromStr;
+
+use super::SourceError;
+use super::stream::Codec;
 
 /// Length of the head of a file that tells its format, in bytes.
 pub(super) const MAGIC_BYTES: usize = 80;
@@ -35,6 +39,16 @@ impl Format {
             Self::Zstd => "zst",
         }
     }
+
+    /// How the content is compressed, if that is all the format does.
+    pub(super) const fn codec(self) -> Option<Codec> {
+        match self {
+            Self::Raw | Self::Qcow2 => None,
+            Self::Gzip => Some(Codec::Gzip),
+            Self::Xz => Some(Codec::Xz),
+            Self::Zstd => Some(Codec::Zstd),
+        }
+    }
 }
 
 impl fmt::Display for Format {
@@ -62,34 +76,89 @@ impl FromStr for Format {
     }
 }
 
+/// A format that is known, but not read here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Foreign {
+    /// A sparse or stream-optimized VMDK image.
+    Vmdk,
+    /// The text file that names the parts of a VMDK image.
+    VmdkDescriptor,
+    /// A VHDX image.
+    Vhdx,
+    /// A dynamic VHD image.
+    Vhd,
+    /// A VDI image.
+    Vdi,
+    /// A QED image.
+    Qed,
+    /// A LUKS volume.
+    Luks,
+    /// Anything, compressed by bzip2.
+    Bzip2,
+    /// Anything, compressed by lz4.
+    Lz4,
+    /// A zip archive.
+    Zip,
+}
+
+impl fmt::Display for Foreign {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Vmdk => "a VMDK image",
+            Self::VmdkDescriptor => "a VMDK descriptor",
+            Self::Vhdx => "a VHDX image",
+            Self::Vhd => "a VHD image",
+            Self::Vdi => "a VDI image",
+            Self::Qed => "a QED image",
+            Self::Luks => "a LUKS volume",
+            Self::Bzip2 => "compressed by bzip2",
+            Self::Lz4 => "compressed by lz4",
+            Self::Zip => "a zip archive",
+        })
+    }
+}
+
 /// What the first bytes of a file say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Magic {
+enum Magic {
     /// A format that is read.
     Known(Format),
-    /// A format that is not read, by its name.
-    Foreign(&'static str),
+    /// A format that is not read.
+    Foreign(Foreign),
     /// Nothing: raw content has no mark of its own.
     None,
 }
 
 /// Formats that would make an unbootable disk if taken for raw content, so that this is asked for, never assumed.
-const FOREIGN: [(usize, &[u8], &str); 10] = [
-    (0, b"KDMV", "a VMDK image"),
-    (0, b"# Disk DescriptorFile", "a VMDK descriptor"),
-    (0, b"vhdxfile", "a VHDX image"),
-    (0, b"conectix", "a VHD image"),
-    (0x40, b"\x7f\x10\xda\xbe", "a VDI image"),
-    (0, b"QED\0", "a QED image"),
-    (0, b"LUKS\xba\xbe", "a LUKS volume"),
-    (0, b"BZh", "compressed by bzip2"),
-    (0, b"\x04\x22\x4d\x18", "compressed by lz4"),
-    (0, b"PK\x03\x04", "a zip archive"),
+const FOREIGN: [(usize, &[u8], Foreign); 10] = [
+    (0, b"KDMV", Foreign::Vmdk),
+    (0, b"# Disk DescriptorFile", Foreign::VmdkDescriptor),
+    (0, b"vhdxfile", Foreign::Vhdx),
+    (0, b"conectix", Foreign::Vhd),
+    (0x40, b"\x7f\x10\xda\xbe", Foreign::Vdi),
+    (0, b"QED\0", Foreign::Qed),
+    (0, b"LUKS\xba\xbe", Foreign::Luks),
+    (0, b"BZh", Foreign::Bzip2),
+    (0, b"\x04\x22\x4d\x18", Foreign::Lz4),
+    (0, b"PK\x03\x04", Foreign::Zip),
 ];
+
+/// The declared format, if a file that begins with `head` is like one; else what these bytes tell.
+///
+/// What is declared raw is raw whatever its bytes: a disk may begin with anything.
+pub(super) fn told_format(head: &[u8], path: &Path, declared: Option<Format>) -> Result<Format, SourceError> {
+    match (declared, Magic::of(head)) {
+        (Some(Format::Raw), _) | (None, Magic::None) => Ok(Format::Raw),
+        (None, Magic::Known(format)) => Ok(format),
+        (None, Magic::Foreign(found)) => Err(SourceError::FormatUnsupported { path: path.to_owned(), found }),
+        (Some(declared), magic) if magic == Magic::Known(declared) => Ok(declared),
+        (Some(declared), _) => Err(SourceError::FormatMismatch { path: path.to_owned(), declared }),
+    }
+}
 
 impl Magic {
     /// Looks at the first [`MAGIC_BYTES`] bytes of a file, or all it has.
-    pub(super) fn of(head: &[u8]) -> Self {
+    fn of(head: &[u8]) -> Self {
         let skippable = matches!(head, [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..]);
         if head.starts_with(b"QFI\xfb") {
             Self::Known(Format::Qcow2)
@@ -109,7 +178,7 @@ impl Magic {
 
 #[cfg(test)]
 mod tests {
-    use super::{Format, Magic};
+    use super::{Foreign, Format, Magic};
 
     #[test]
     fn names_read_back() {
@@ -123,7 +192,7 @@ mod tests {
     fn first_bytes_tell_the_format() {
         assert_eq!(Magic::of(b"QFI\xfb\0\0\0\x03"), Magic::Known(Format::Qcow2));
         assert_eq!(Magic::of(b"\x5e\x2a\x4d\x18"), Magic::Known(Format::Zstd));
-        assert_eq!(Magic::of(b"KDMV\x01"), Magic::Foreign("a VMDK image"));
+        assert_eq!(Magic::of(b"KDMV\x01"), Magic::Foreign(Foreign::Vmdk));
         assert_eq!(Magic::of(b"QFI"), Magic::None);
         assert_eq!(Magic::of(b""), Magic::None);
     }

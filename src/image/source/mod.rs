@@ -4,8 +4,10 @@
 //! A source is one file, opened for reading: whatever it names, no other file is ever opened. Images are hostile until
 //! proven otherwise: nothing is allocated by a number from the file that the file's own length does not bound.
 
+pub(super) mod content;
 mod error;
 mod format;
+mod input;
 pub(super) mod pool;
 mod qcow2;
 mod qcow2_header;
@@ -26,9 +28,10 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::OFlag;
 
 pub use error::{Qcow2Refusal, SourceError};
-pub use format::{Format, FormatUnknown};
-use format::{MAGIC_BYTES, Magic};
-use stream::{Codec, Compressed};
+pub use format::{Foreign, Format, FormatUnknown};
+use format::{MAGIC_BYTES, told_format};
+pub use input::{Input, Peeked, Stream};
+use stream::Compressed;
 
 /// Logical block sizes that an image can be built for, in bytes.
 const LOGICAL_BLOCK_SIZES: [u32; 2] = [512, 4096];
@@ -88,21 +91,33 @@ pub(super) trait RandomAccess: fmt::Debug + Send + Sync {
 /// If the file does not open, is not what was declared, is in a format that is not read, or is refused or damaged as
 /// far as that shows by now: see [`SourceError`].
 pub fn open(path: &Path, options: &OpenOptions) -> Result<Source, SourceError> {
-    let file = open_file(path)?;
+    open_as_told(open_file(path)?, path, options)
+}
+
+/// Opens a disk image in a file that is open already, which errors call `path`.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_as_told(file: File, path: &Path, options: &OpenOptions) -> Result<Source, SourceError> {
     let format = decide_format(&file, path, options.format)?;
-    let stream = |file, codec| Compressed::new(file, path, codec, options.len_bytes).map(Content::Stream);
-    let content = match format {
-        Format::Raw => Content::Random(Box::new(raw::Raw::new(file, path)?)),
-        Format::Qcow2 => Content::Random(Box::new(qcow2::Qcow2::new(file, path)?)),
-        Format::Gzip => stream(file, Codec::Gzip)?,
-        Format::Xz => stream(file, Codec::Xz)?,
-        Format::Zstd => stream(file, Codec::Zstd)?,
+    open_as(file, path, format, options.len_bytes)
+}
+
+/// Opens an image of a format that is settled.
+fn open_as(file: File, path: &Path, format: Format, declared: Option<u64>) -> Result<Source, SourceError> {
+    let content = match format.codec() {
+        Some(codec) => {
+            let len_bytes = codec.known_len(&file, path)?.or(declared);
+            Content::Stream(Compressed::new(file, path, codec, len_bytes)?)
+        }
+        None if format == Format::Qcow2 => Content::Random(Box::new(qcow2::Qcow2::new(file, path)?)),
+        None => Content::Random(Box::new(raw::Raw::new(file, path)?)),
     };
     let len_bytes = content.len_bytes();
-    if let Some(declared) = options.len_bytes.filter(|&declared| declared != len_bytes) {
+    if let Some(declared) = declared.filter(|&declared| declared != len_bytes) {
         return Err(SourceError::LengthMismatch { path: path.to_owned(), declared, actual: len_bytes });
     }
-    let logical_block_size = logical_block_size(&content.head()?);
+    let logical_block_size = content.logical_block_size()?;
     Ok(Source { path: path.to_owned(), format, len_bytes, logical_block_size, content })
 }
 
@@ -141,15 +156,17 @@ impl Content {
         }
     }
 
-    /// The first bytes, as many as can hold the mark of a GPT.
-    fn head(&self) -> Result<Vec<u8>, SourceError> {
-        let len = usize::try_from(self.len_bytes()).map_or(HEAD_BYTES, |len| len.min(HEAD_BYTES));
-        let mut head = vec![0; len];
+    /// What the first bytes tell of the GPT.
+    fn logical_block_size(&self) -> Result<Option<u32>, SourceError> {
         match self {
-            Self::Random(random) => random.read_at(&mut head, 0)?,
-            Self::Stream(stream) => stream.reader()?.read_exact(&mut head)?,
+            Self::Random(random) => {
+                let mut head =
+                    vec![0; usize::try_from(random.len_bytes()).map_or(HEAD_BYTES, |len| len.min(HEAD_BYTES))];
+                random.read_at(&mut head, 0)?;
+                Ok(logical_block_size(&head))
+            }
+            Self::Stream(stream) => Ok(logical_block_size(stream.reader()?.look_ahead(HEAD_BYTES)?)),
         }
-        Ok(head)
     }
 }
 
@@ -167,23 +184,11 @@ fn open_file(path: &Path) -> Result<File, SourceError> {
 }
 
 /// The declared format, if the file begins like one; else what its first bytes tell.
-///
-/// What is declared raw is raw whatever its bytes: a disk may begin with anything.
 fn decide_format(file: &File, path: &Path, declared: Option<Format>) -> Result<Format, SourceError> {
-    if declared == Some(Format::Raw) {
-        return Ok(Format::Raw);
-    }
     let mut head = [0; MAGIC_BYTES];
     let read = |source: io::Error| SourceError::Read { path: path.to_owned(), source };
     let len = raw::read_head(file, &mut head).map_err(read)?;
-    let magic = Magic::of(&head[..len]);
-    match (declared, magic) {
-        (None, Magic::Known(format)) => Ok(format),
-        (None, Magic::None) => Ok(Format::Raw),
-        (None, Magic::Foreign(found)) => Err(SourceError::FormatUnsupported { path: path.to_owned(), found }),
-        (Some(declared), _) if magic == Magic::Known(declared) => Ok(declared),
-        (Some(declared), _) => Err(SourceError::FormatMismatch { path: path.to_owned(), declared }),
-    }
+    told_format(&head[..len], path, declared)
 }
 
 /// A GPT header is in the second logical block, so its place tells their size.

@@ -1,7 +1,6 @@
 //! Compressed content, which can only be read from its start on.
 
 use std::borrow::Borrow;
-use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader, Read};
 use std::os::unix::fs::FileExt as _;
@@ -10,12 +9,13 @@ use std::sync::Arc;
 
 use flate2::bufread::MultiGzDecoder;
 use liblzma::bufread::XzDecoder;
-use liblzma::stream::{CONCATENATED, Error as XzError, Stream as XzStream, TELL_UNSUPPORTED_CHECK};
+use liblzma::stream::{CONCATENATED, Stream as XzStream, TELL_UNSUPPORTED_CHECK};
 
+use super::content::{ContentReader, Encoded, decode_error};
 use super::{SourceError, raw, xz_index, zstd_frames};
 
 /// Most memory of an xz decoder: enough for the 64 MiB dictionary of `xz -9`.
-const XZ_MEMORY_BYTES: u64 = 96 << 20;
+pub(super) const XZ_MEMORY_BYTES: u64 = 96 << 20;
 /// Compressed bytes that are read as one.
 const INPUT_BYTES: usize = 256 << 10;
 /// Decompressed bytes that a sizing pass reads as one.
@@ -29,7 +29,37 @@ pub(super) enum Codec {
     Zstd,
 }
 
-/// A compressed file, of which each reader decompresses its own stream.
+impl Codec {
+    /// The length of the content of a whole file, as far as the file tells. Refuses what shows to be no such file.
+    pub(super) fn known_len(self, file: &File, path: &Path) -> Result<Option<u64>, SourceError> {
+        let file_bytes = raw::file_len(file).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
+        match self {
+            // The length at the end of a gzip member is that of this member alone, modulo 4 GiB.
+            Self::Gzip => Ok(None),
+            Self::Xz => xz_index::content_len(file, file_bytes).map(Some).map_err(|source| decode_error(path, source)),
+            Self::Zstd => zstd_frames::walk(file, path, file_bytes),
+        }
+    }
+
+    /// Decompresses what `input` gives.
+    pub(super) fn decoder(self, input: impl Read + Send + 'static) -> io::Result<Box<dyn Read + Send>> {
+        let input = BufReader::with_capacity(INPUT_BYTES, Encoded(input));
+        Ok(match self {
+            Self::Gzip => Box::new(MultiGzDecoder::new(input)),
+            Self::Xz => {
+                let stream = XzStream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED | TELL_UNSUPPORTED_CHECK)?;
+                Box::new(XzDecoder::new_stream(input, stream))
+            }
+            Self::Zstd => {
+                let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
+                decoder.window_log_max(zstd_frames::WINDOW_LOG_MAX)?;
+                Box::new(decoder)
+            }
+        })
+    }
+}
+
+/// A compressed file of known length, of which each reader decompresses its own stream.
 #[derive(Debug)]
 pub(in crate::image) struct Compressed {
     file: Arc<File>,
@@ -39,15 +69,14 @@ pub(in crate::image) struct Compressed {
 }
 
 impl Compressed {
-    /// Finds the length of the content, if it is not declared: see [`super::open`] for what that costs.
-    pub(super) fn new(file: File, path: &Path, codec: Codec, declared: Option<u64>) -> Result<Self, SourceError> {
-        let known = known_len(&file, path, codec)?;
-        let mut compressed = Self { file: Arc::new(file), path: path.to_owned(), codec, len_bytes: u64::MAX };
-        compressed.len_bytes = match known.or(declared) {
+    /// Takes a file that holds so many bytes, or decompresses it once to count.
+    pub(super) fn new(file: File, path: &Path, codec: Codec, len_bytes: Option<u64>) -> Result<Self, SourceError> {
+        let file = Arc::new(file);
+        let len_bytes = match len_bytes {
             Some(len_bytes) => len_bytes,
-            None => compressed.measure()?,
+            None => measure(reader(&file, path, codec, None)?)?,
         };
-        Ok(compressed)
+        Ok(Self { file, path: path.to_owned(), codec, len_bytes })
     }
 
     pub(super) fn len_bytes(&self) -> u64 {
@@ -56,121 +85,26 @@ impl Compressed {
 
     /// A reader of the content from its start.
     pub(in crate::image) fn reader(&self) -> Result<ContentReader, SourceError> {
-        let input = BufReader::with_capacity(INPUT_BYTES, FileReader::new(Arc::clone(&self.file), 0));
-        let decoder = decoder(self.codec, input).map_err(|source| self.damaged(source))?;
-        Ok(ContentReader { decoder, path: self.path.clone(), position: 0, len_bytes: self.len_bytes })
-    }
-
-    /// Decompresses everything, to count it.
-    fn measure(&self) -> Result<u64, SourceError> {
-        let mut reader = self.reader()?;
-        let mut buf = vec![0; SIZING_BYTES];
-        while reader.read_some(&mut buf)? > 0 {}
-        Ok(reader.position)
-    }
-
-    fn damaged(&self, source: io::Error) -> SourceError {
-        SourceError::Damaged { path: self.path.clone(), source }
+        reader(&self.file, &self.path, self.codec, Some(self.len_bytes))
     }
 }
 
-/// The length of the content, as far as the file tells.
-fn known_len(file: &File, path: &Path, codec: Codec) -> Result<Option<u64>, SourceError> {
-    let file_bytes = raw::file_len(file).map_err(|source| SourceError::Read { path: path.to_owned(), source })?;
-    match codec {
-        // The length at the end of a gzip member is that of this member alone, modulo 4 GiB.
-        Codec::Gzip => Ok(None),
-        Codec::Xz => xz_index::content_len(file, file_bytes).map(Some).map_err(|source| decode_error(path, source)),
-        Codec::Zstd => zstd_frames::walk(file, path, file_bytes),
-    }
+/// A reader of the content of a file from its start, which must hold `len_bytes` if that is known.
+pub(super) fn reader(
+    file: &Arc<File>,
+    path: &Path,
+    codec: Codec,
+    len_bytes: Option<u64>,
+) -> Result<ContentReader, SourceError> {
+    let decoder = codec.decoder(FileReader::new(Arc::clone(file), 0)).map_err(|source| decode_error(path, source))?;
+    Ok(ContentReader::new(decoder, path, len_bytes))
 }
 
-fn decoder(codec: Codec, input: BufReader<FileReader<Arc<File>>>) -> io::Result<Box<dyn Read + Send>> {
-    Ok(match codec {
-        Codec::Gzip => Box::new(MultiGzDecoder::new(input)),
-        Codec::Xz => {
-            let stream = XzStream::new_stream_decoder(XZ_MEMORY_BYTES, CONCATENATED | TELL_UNSUPPORTED_CHECK)?;
-            Box::new(XzDecoder::new_stream(input, stream))
-        }
-        Codec::Zstd => {
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input)?;
-            decoder.window_log_max(zstd_frames::WINDOW_LOG_MAX)?;
-            Box::new(decoder)
-        }
-    })
-}
-
-/// Reads decompressed content, never beyond its length.
-pub(in crate::image) struct ContentReader {
-    decoder: Box<dyn Read + Send>,
-    path: PathBuf,
-    position: u64,
-    len_bytes: u64,
-}
-
-impl ContentReader {
-    /// Fills `buf`, which does not reach beyond the length.
-    ///
-    /// # Errors
-    /// If the content ends before.
-    pub(in crate::image) fn read_exact(&mut self, mut buf: &mut [u8]) -> Result<(), SourceError> {
-        while !buf.is_empty() {
-            let read = self.read_some(buf)?;
-            if read == 0 {
-                let (path, declared, actual) = (self.path.clone(), self.len_bytes, self.position);
-                return Err(SourceError::LengthMismatch { path, declared, actual });
-            }
-            buf = &mut buf[read..];
-        }
-        Ok(())
-    }
-
-    /// Checks, when everything was read, that nothing follows and that all checksums were right.
-    pub(in crate::image) fn finish(&mut self) -> Result<(), SourceError> {
-        match self.read_some(&mut [0])? {
-            0 => Ok(()),
-            _ => Err(SourceError::LongerThanKnown { path: self.path.clone(), len_bytes: self.len_bytes }),
-        }
-    }
-
-    fn read_some(&mut self, buf: &mut [u8]) -> Result<usize, SourceError> {
-        loop {
-            match self.decoder.read(buf) {
-                Ok(read) => {
-                    self.position += read as u64;
-                    return Ok(read);
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(decode_error(&self.path, error)),
-            }
-        }
-    }
-}
-
-impl fmt::Debug for ContentReader {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { path, position, len_bytes, decoder: _ } = self;
-        f.debug_struct("ContentReader")
-            .field("path", path)
-            .field("position", position)
-            .field("len_bytes", len_bytes)
-            .finish_non_exhaustive()
-    }
-}
-
-/// Sorts an error of a decoder, which is its own or that of the file below it.
-fn decode_error(path: &Path, source: io::Error) -> SourceError {
-    let path = path.to_owned();
-    let codec_error = source.get_ref().and_then(|inner| inner.downcast_ref::<XzError>());
-    if matches!(codec_error, Some(XzError::MemLimit)) {
-        SourceError::XzMemory { path, max_bytes: XZ_MEMORY_BYTES }
-    } else if source.kind() == io::ErrorKind::UnexpectedEof {
-        SourceError::Truncated { path }
-    } else if source.raw_os_error().is_some() {
-        SourceError::Read { path, source }
-    } else {
-        SourceError::Damaged { path, source }
-    }
+/// Reads everything, to count it.
+fn measure(mut reader: ContentReader) -> Result<u64, SourceError> {
+    let mut buf = vec![0; SIZING_BYTES];
+    while reader.fill(&mut buf)? > 0 {}
+    Ok(reader.position())
 }
 
 /// Reads a file from an offset on, without the file's own offset, which other readers share.

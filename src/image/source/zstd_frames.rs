@@ -31,6 +31,15 @@ pub(super) fn walk(file: &File, path: &Path, file_bytes: u64) -> Result<Option<u
     if walk.at > file_bytes { Err(walk.truncated()) } else { Ok(total) }
 }
 
+/// Checks the header of the first frame of a stream, of which `head` is the first bytes. What these do not show, and all
+/// that follows, the decoder finds.
+///
+/// # Errors
+/// If the frame needs a window or a dictionary that it does not get.
+pub(super) fn check_head(head: &[u8], path: &Path) -> Result<(), SourceError> {
+    if head.starts_with(&MAGIC) { Header::parse(head).map_or(Ok(()), |header| header.check(path)) } else { Ok(()) }
+}
+
 struct Walk<'a> {
     file: &'a File,
     path: &'a Path,
@@ -60,24 +69,13 @@ impl Walk<'_> {
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Err(self.truncated()),
             _ if bytes.starts_with(&MAGIC) => {
                 let header = Header::parse(bytes).ok_or_else(|| self.truncated())?;
-                self.check(&header)?;
+                header.check(self.path)?;
                 self.at += header.header_bytes as u64;
                 self.blocks()?;
                 self.at += if header.has_checksum { 4 } else { 0 };
                 Ok(header.content_bytes)
             }
             _ => Err(SourceError::TrailingGarbage { path: self.path.to_owned(), offset_bytes: self.at }),
-        }
-    }
-
-    fn check(&self, header: &Header) -> Result<(), SourceError> {
-        let (path, max_bytes) = (self.path.to_owned(), 1 << WINDOW_LOG_MAX);
-        if header.window_bytes > max_bytes {
-            return Err(SourceError::ZstdWindow { path, window_bytes: header.window_bytes, max_bytes });
-        }
-        match u32::try_from(header.dictionary_id) {
-            Ok(0) | Err(_) => Ok(()),
-            Ok(id) => Err(SourceError::ZstdDictionary { path, id }),
         }
     }
 
@@ -128,6 +126,17 @@ impl Walk<'_> {
 }
 
 impl Header {
+    fn check(&self, path: &Path) -> Result<(), SourceError> {
+        let max_bytes = 1 << WINDOW_LOG_MAX;
+        if self.window_bytes > max_bytes {
+            return Err(SourceError::ZstdWindow { path: path.to_owned(), window_bytes: self.window_bytes, max_bytes });
+        }
+        match u32::try_from(self.dictionary_id) {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(id) => Err(SourceError::ZstdDictionary { path: path.to_owned(), id }),
+        }
+    }
+
     /// None if the header is longer than `bytes`, which then end with the file.
     fn parse(bytes: &[u8]) -> Option<Self> {
         let mut rest = bytes.get(MAGIC.len()..)?;
