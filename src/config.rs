@@ -236,7 +236,10 @@ mod tests {
             write_workers: Some(4),
             log: "debug,h2=warn".to_owned(),
             drain_seconds: 0,
-            repositories: BTreeMap::from([("main".to_owned(), Settings::new(Location::Directory("/srv/images".into())))]),
+            repositories: BTreeMap::from([(
+                "main".to_owned(),
+                Settings::new(Location::Directory("/srv/images".into())),
+            )]),
         };
         assert_eq!(config.expect("valid"), expected);
         assert_eq!(load("write_workers = 0").expect("zero").write_workers, None);

@@ -11,6 +11,7 @@ use blake3::Hash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::group::{GroupSize, Layout};
+use super::tree::{Group, Tree};
 
 /// Version of the manifest's form.
 pub const SCHEMA: u32 = 1;
@@ -149,6 +150,21 @@ pub struct Content {
     pub stored_bytes: u64,
 }
 
+impl Content {
+    /// Of this tree. What else there is of it is known when it was written.
+    pub fn of(tree: &Tree) -> Self {
+        let data = (0..).zip(tree.groups()).filter(|(_, group)| **group != Group::Hole);
+        Self {
+            root: Digest(tree.root()),
+            group_size_bytes: tree.layout().group_size().bytes(),
+            chunk_size_bytes: 0,
+            tree: Digest(Hash::from_bytes([0; 32])),
+            data_bytes: data.map(|(group, _)| tree.layout().group_len(group) as u64).sum(),
+            stored_bytes: 0,
+        }
+    }
+}
+
 /// Describes an image.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Manifest {
@@ -168,8 +184,9 @@ pub struct Manifest {
     pub kind: Kind,
     /// Project that owns it.
     pub owner: String,
-    /// Operating system.
-    pub os: Os,
+    /// Operating system, if it is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub os: Option<Os>,
     /// Disk.
     pub disk: DiskShape,
     /// Content.

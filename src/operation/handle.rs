@@ -211,7 +211,13 @@ mod tests {
     use crate::reason::Reason;
 
     fn operation() -> Operation {
-        Operation::new(Uuid::from_u128(2), OperationKind::Install, Uuid::from_u128(1), "sda".to_owned(), SystemTime::UNIX_EPOCH)
+        Operation::new(
+            Uuid::from_u128(2),
+            OperationKind::Install,
+            Uuid::from_u128(1),
+            "sda".to_owned(),
+            SystemTime::UNIX_EPOCH,
+        )
     }
 
     fn failure() -> Failure {

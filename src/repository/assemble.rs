@@ -10,7 +10,7 @@ use super::chunk::ChunkLayout;
 use super::upload::{Chunk, Upload};
 use crate::image::group::Layout;
 use crate::image::scan::Piece;
-use crate::image::tree::{Group, Tree, TreeInvalid};
+use crate::image::tree::{Group, Tree};
 
 /// Writes the pieces of one image. Several threads may give them; each compresses what it gives.
 #[derive(Debug)]
@@ -84,18 +84,15 @@ impl<'a> ImageWriter<'a> {
     ///
     /// # Errors
     /// If a piece is missing, or could not be written.
-    pub fn finish(self, layout: Layout) -> Result<Result<Tree, TreeInvalid>, RepositoryError> {
+    pub fn finish(self, layout: Layout) -> Result<Tree, RepositoryError> {
         let state = self.state.into_inner().unwrap_or_else(PoisonError::into_inner);
         let groups: Option<Vec<_>> = state.groups.into_iter().collect();
-        let tree = match Tree::new(layout, groups.unwrap_or_default()) {
-            Ok(tree) => tree,
-            Err(error) => return Ok(Err(error)),
-        };
+        let tree = Tree::new(layout, groups.unwrap_or_default())?;
         let chunks = ChunkLayout::new(layout, self.upload.repository().format().chunk_size_bytes);
         for (chunk, partial) in state.partial {
             store(self.upload, &chunks, chunk, tree.groups(), &partial)?;
         }
-        Ok(Ok(tree))
+        Ok(tree)
     }
 
     fn note(&self, piece: &Piece) {

@@ -11,7 +11,7 @@ use object_store::path::Path;
 use super::upload::Upload;
 use super::{Repository, RepositoryError, StoreError, StoredImage, key};
 use crate::image::manifest::{Digest, ImageId, Kind, Manifest};
-use crate::image::tree::{Group, Tree};
+use crate::image::tree::Tree;
 
 /// An id as the content of an index object.
 const ID_BYTES: u64 = 64;
@@ -37,7 +37,7 @@ impl Upload {
     async fn finish(&self, manifest: &mut Manifest, tree: &Tree) -> Result<ImageId, RepositoryError> {
         self.flush().await?;
         let file = tree.encode();
-        manifest.content.data_bytes = data_bytes(tree);
+        manifest.content.chunk_size_bytes = self.repository().format().chunk_size_bytes;
         manifest.content.tree = Digest(blake3::hash(&file));
         manifest.content.stored_bytes = self.counters().object_bytes.load(Ordering::Relaxed);
         let (bytes, id) = manifest.encode()?;
@@ -139,10 +139,4 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
-}
-
-/// Bytes of an image that are not in holes.
-fn data_bytes(tree: &Tree) -> u64 {
-    let data = (0..).zip(tree.groups()).filter(|(_, group)| **group != Group::Hole);
-    data.map(|(group, _)| tree.layout().group_len(group) as u64).sum()
 }

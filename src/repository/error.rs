@@ -2,6 +2,7 @@
 
 use super::store::StoreError;
 use crate::image::manifest::ManifestInvalid;
+use crate::image::tree::TreeInvalid;
 use crate::reason::{DomainError, Reason};
 
 /// Why the repository cannot do what was asked.
@@ -73,6 +74,9 @@ pub enum RepositoryError {
     /// What is to be written is no manifest.
     #[error("the image cannot be described")]
     Manifest(#[from] ManifestInvalid),
+    /// What was written is not all of an image.
+    #[error("the image is not whole")]
+    NotWhole(#[from] TreeInvalid),
     /// An image took longer to be written than the collector lets unfinished images live.
     #[error("writing the image to {location} took {seconds} s, longer than the {limit} s that this repository allows")]
     TooSlow {
@@ -150,6 +154,7 @@ impl DomainError for RepositoryError {
             Self::Quota { .. } => Reason::ImageQuotaExceeded,
             Self::Manifest(_) => Reason::ManifestMalformed,
             Self::TooSlow { .. } => Reason::UploadTooSlow,
+            Self::NotWhole(_) => Reason::Internal,
             Self::Sweeping { .. } => Reason::RepositoryUnavailable,
             Self::Process { .. } => Reason::OperationLimit,
         }
@@ -173,6 +178,7 @@ impl DomainError for RepositoryError {
             Self::Quota { location, owner, limit } => {
                 vec![at(location), ("owner", owner.clone()), ("limit", limit.to_string())]
             }
+            Self::NotWhole(_) => Vec::new(),
             Self::Manifest(error) => vec![("problem", error.to_string())],
             Self::TooSlow { location, seconds, limit } => {
                 vec![at(location), ("seconds", seconds.to_string()), ("limit", limit.to_string())]

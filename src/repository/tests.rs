@@ -9,9 +9,7 @@ use super::chunk::ChunkLayout;
 use super::upload::Upload;
 use super::{Format, ImageWriter, Location, Repository, RepositoryError, Settings, StoreError, StoredImage};
 use crate::image::group::{GroupSize, Layout};
-use crate::image::manifest::{
-    Content, Digest, DiskShape, Firmware, Kind, Manifest, Os, OsFamily, PartitionTable, SCHEMA,
-};
+use crate::image::manifest::{Content, DiskShape, Firmware, Kind, Manifest, PartitionTable, SCHEMA};
 use crate::image::scan::scan;
 use crate::image::source::{OpenOptions, open};
 use crate::image::tree::{Group, Tree};
@@ -51,12 +49,7 @@ fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
         labels: std::collections::BTreeMap::new(),
         kind,
         owner: "tests".to_owned(),
-        os: Os {
-            family: OsFamily::Linux,
-            distro: "debian".to_owned(),
-            version: "12".to_owned(),
-            architecture: "x86_64".to_owned(),
-        },
+        os: None,
         disk: DiskShape {
             size_bytes: len,
             logical_block_size: 512,
@@ -65,14 +58,7 @@ fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
             min_disk_bytes: len,
             min_memory_bytes: 0,
         },
-        content: Content {
-            root: Digest(tree.root()),
-            group_size_bytes: tree.layout().group_size().bytes(),
-            chunk_size_bytes: 4 * GROUP as u64,
-            tree: Digest(blake3::hash(b"")),
-            data_bytes: 0,
-            stored_bytes: 0,
-        },
+        content: Content::of(tree),
         source_hardware_model: None,
         plugin_report: None,
         parent: None,
@@ -107,7 +93,7 @@ async fn import(
         scan(&source, layout, NonZeroUsize::new(3).expect("three"), &sink).expect("readable");
         match failure.into_inner().expect("lock") {
             Some(error) => Err(error),
-            None => writer.finish(layout).map(|tree| tree.expect("whole")),
+            None => writer.finish(layout),
         }
     });
     let tree = tree.await.expect("no panic")?;

@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::proto::{longrunning, v1};
 use super::proto::v1::provisioning_service_server::ProvisioningService;
+use super::proto::{longrunning, v1};
 use super::status::RequestError;
 use super::{blocking, convert, follow, push, refuse, view};
 use crate::agent::{Agent, Install};

@@ -123,6 +123,75 @@ pub(crate) enum ImageCommand {
     /// Print the BLAKE3 of the raw content: what `b3sum` prints of the raw file.
     #[command(after_help = ending())]
     Hash(InputArgs),
+    /// Put an image into a repository, in any format that is read. What the repository has already is not sent again, so
+    /// an import that was interrupted goes on where it ended.
+    #[command(after_help = ending())]
+    Import(ImportArgs),
+}
+
+/// Which repository.
+#[derive(Debug, Args)]
+pub(crate) struct RepositoryArgs {
+    /// The repository: a directory, s3://BUCKET[/PREFIX], an http or https URL, or the name of one in --config.
+    #[arg(long, env = "BMSCTL_REPOSITORY", hide_env = true, value_name = "REPOSITORY")]
+    pub(crate) repository: String,
+    /// File with a table [repositories.NAME] for each repository, as the agent's configuration has.
+    #[arg(
+        long,
+        env = "BMSCTL_CONFIG",
+        hide_env = true,
+        value_name = "FILE",
+        default_value = "/etc/bms-agent/config.toml"
+    )]
+    pub(crate) config: PathBuf,
+}
+
+/// What an image is called, and what is said of it.
+#[derive(Debug, Args)]
+pub(crate) struct DescribeArgs {
+    /// Its name: letters, digits, `.`, `_` and `-`.
+    #[arg(long)]
+    pub(crate) name: String,
+    /// Its version, of the same letters [default: the present time, as 20261123T083000Z].
+    #[arg(long)]
+    pub(crate) version: Option<String>,
+    /// The project that owns it.
+    #[arg(long, default_value = "operator")]
+    pub(crate) owner: String,
+    /// Who may use it: everyone, or its owner alone.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
+    pub(crate) kind: KindArg,
+    /// Free text.
+    #[arg(long, default_value_t, hide_default_value = true)]
+    pub(crate) description: String,
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    pub(crate) labels: Vec<(String, String)>,
+}
+
+/// Who may use an image.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum KindArg {
+    #[default]
+    Public,
+    Private,
+}
+
+/// `image import`
+#[derive(Debug, Args)]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    pub(crate) input: InputArgs,
+    #[command(flatten)]
+    pub(crate) repository: RepositoryArgs,
+    #[command(flatten)]
+    pub(crate) describe: DescribeArgs,
+    /// Logical block size that the image was built for, where its partition table does not tell: 512 or 4096.
+    #[arg(long, value_name = "BYTES", value_parser = parse_block_size)]
+    pub(crate) block_size: Option<u32>,
+    /// Level of zstd, from 1 to 19. Higher levels are much slower, and make little difference when the image is installed.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
+    pub(crate) level: i32,
 }
 
 /// How to read an image file.
@@ -256,6 +325,19 @@ pub(crate) struct OperationArgs {
 fn parse_group_size(text: &str) -> Result<GroupSize, String> {
     let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     GroupSize::new(bytes).map_err(|error| error.to_string())
+}
+
+fn parse_block_size(text: &str) -> Result<u32, String> {
+    match text {
+        "512" => Ok(512),
+        "4096" => Ok(4096),
+        _ => Err("a logical block size is 512 or 4096".to_owned()),
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or("a label is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// The full resource name of what was typed.

@@ -7,12 +7,15 @@ use std::path::PathBuf;
 
 use bms_agent::image::source::SourceError;
 use bms_agent::reason::Reason;
+use bms_agent::repository::RepositoryError;
+use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
 use crate::exit::Exit;
 use crate::import::InputError;
 use crate::push::ledger::LedgerError;
+use crate::settings::SettingsError;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +65,9 @@ pub(crate) enum CtlError {
     /// Standard output or input.
     #[error("standard input or output cannot be used")]
     Stdio { source: io::Error },
+    /// The settings of a repository.
+    #[error("cannot use the repositories of {}", path.display())]
+    Settings { path: PathBuf, source: SettingsError },
     /// The runtime or its signal handlers.
     #[error("the process cannot be set up")]
     Runtime { source: io::Error },
@@ -79,6 +85,7 @@ impl CtlError {
             Self::Refused(failure) | Self::OperationFailed { failure, .. } => Some(failure),
             Self::OpenImage { .. }
             | Self::Input { .. }
+            | Self::Settings { .. }
             | Self::ReadImage { .. }
             | Self::ReaderLost { .. }
             | Self::NotConfirmed
@@ -105,7 +112,11 @@ impl CtlError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::OpenImage { .. } | Self::Input { .. } | Self::NotConfirmed | Self::NoTerminal => Exit::Refused,
+            Self::OpenImage { .. }
+            | Self::Input { .. }
+            | Self::Settings { .. }
+            | Self::NotConfirmed
+            | Self::NoTerminal => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
@@ -119,6 +130,13 @@ impl CtlError {
             | Self::Stdio { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
+    }
+}
+
+impl From<RepositoryError> for CtlError {
+    /// A repository that this process uses fails as one that the agent uses: same reason, same exit code.
+    fn from(error: RepositoryError) -> Self {
+        status(&error).into()
     }
 }
 

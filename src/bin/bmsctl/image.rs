@@ -20,6 +20,7 @@ use crate::view::ImageHashView;
 pub(crate) fn run(command: &ImageCommand, output: &Output) -> Result<Exit, CtlError> {
     match command {
         ImageCommand::Hash(args) => show_hash(args, output),
+        ImageCommand::Import(args) => import::run(args, output),
     }
 }
 

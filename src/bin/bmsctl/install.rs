@@ -52,12 +52,7 @@ fn image_of(args: &InstallArgs) -> Image {
     Image::File(path)
 }
 
-async fn pull(
-    args: &InstallArgs,
-    image: RepositoryImage,
-    agent: &Agent,
-    output: &Output,
-) -> Result<Exit, CtlError> {
+async fn pull(args: &InstallArgs, image: RepositoryImage, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     let request = PlanInstallRequest {
         disk: Some(wire_selector(&args.disk)),
         image: None,

@@ -16,6 +16,7 @@ mod operation;
 mod output;
 mod progress;
 mod push;
+mod settings;
 mod table;
 mod verify;
 mod view;

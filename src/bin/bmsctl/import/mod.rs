@@ -1,9 +1,12 @@
-//! The reading side of an import: an image as it is named on the command line, in whatever format and wherever it lies,
-//! as content to be read once.
+//! `bmsctl image import`: an image as it is named on the command line, in whatever format and wherever it lies, becomes
+//! an image of a repository.
 
 mod convert;
+mod describe;
 mod download;
 mod input;
 mod sandbox;
+mod store;
 
 pub(crate) use self::input::{ImageName, InputError, Opened, open};
+pub(crate) use self::store::run;

@@ -20,6 +20,31 @@ pub(crate) use self::{disk::tests as disk_tests, operation::tests as operation_t
 use crate::error::{CtlError, Failure};
 use crate::exit::Exit;
 
+/// `image import`
+#[derive(Debug, Serialize)]
+pub(crate) struct ImportView {
+    /// The file, as it was named.
+    pub(crate) file: String,
+    /// Format that it was read as.
+    pub(crate) format: String,
+    pub(crate) image_id: String,
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) owner: String,
+    /// BLAKE3 of the raw content.
+    pub(crate) root: String,
+    /// Length of the raw content.
+    pub(crate) size_bytes: u64,
+    /// Bytes in groups that hold data.
+    pub(crate) data_bytes: u64,
+    /// Content of chunks that the repository did not have.
+    pub(crate) new_bytes: u64,
+    /// Content of chunks that it had.
+    pub(crate) present_bytes: u64,
+    /// Bytes of the objects that were written.
+    pub(crate) stored_bytes: u64,
+}
+
 /// `image hash`
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageHashView {

@@ -1,0 +1,118 @@
+//! The writing side of an import: pieces of the scan go into the repository, and in the end they become an image.
+
+use std::ops::ControlFlow;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bms_agent::image::group::{GroupSize, Layout};
+use bms_agent::image::scan::{Piece, scan_once};
+use bms_agent::image::source::Input;
+use bms_agent::image::tree::Tree;
+use bms_agent::repository::upload::Upload;
+use bms_agent::repository::{ImageWriter, Repository, StoredImage};
+
+use super::describe::{Shape, manifest};
+use super::{Opened, open};
+use crate::cli::ImportArgs;
+use crate::error::CtlError;
+use crate::exit::Exit;
+use crate::format::bytes;
+use crate::output::Output;
+use crate::push::workers;
+use crate::settings::resolve;
+use crate::table::Fields;
+use crate::view::ImportView;
+
+/// First bytes of an image that hold its partition table.
+const HEAD_BYTES: usize = 64 << 10;
+
+/// Imports an image.
+pub(crate) fn run(args: &ImportArgs, output: &Output) -> Result<Exit, CtlError> {
+    let settings = resolve(&args.repository)?;
+    let Opened { input, name, format } = open(&args.input, output).map_err(|source| CtlError::Input { source })?;
+    let group_size = args.input.source.group_size.unwrap_or_else(|| input.group_size());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CtlError::Runtime { source })?;
+    let (image, upload) = runtime.block_on(async {
+        let repository = Arc::new(Repository::open(&settings).await?);
+        if !repository.format().conditional_puts {
+            output.note(
+                "this repository's store knows no conditional puts: names and numbers of private images are only \
+                 as sure as no two writers come at the same moment",
+            );
+        }
+        let upload = Arc::new(Upload::begin(repository, args.level).await?);
+        let writing = upload.clone();
+        let written = tokio::task::spawn_blocking(move || write(input, group_size, &writing)).await;
+        let (tree, shape) = written.map_err(|source| CtlError::ReaderLost { source })??;
+        let manifest = manifest(&args.describe, shape, args.block_size, &tree);
+        Ok::<_, CtlError>((upload.commit(manifest, &tree).await?, upload))
+    })?;
+    output.result(&view(&image, &upload, name, format), table)?;
+    Ok(Exit::Done)
+}
+
+/// Reads the image once and writes what the repository does not have.
+fn write(input: Input, group_size: GroupSize, upload: &Upload) -> Result<(Tree, Shape), CtlError> {
+    let writer = ImageWriter::new(upload, Layout::new(input.len_bytes().unwrap_or(u64::MAX >> 1), group_size));
+    let head = Mutex::new(Vec::new());
+    let failure = Mutex::new(None);
+    let sink = |piece| {
+        if let Piece::Data { first: 0, content, .. } = &piece {
+            *lock(&head) = content[..content.len().min(HEAD_BYTES)].to_vec();
+        }
+        match writer.take(&piece) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => {
+                lock(&failure).get_or_insert(error);
+                ControlFlow::Break(())
+            }
+        }
+    };
+    let scanned = scan_once(input, group_size, workers(), &sink);
+    if let Some(error) = lock(&failure).take() {
+        return Err(error.into());
+    }
+    let layout = scanned.map_err(|source| CtlError::ReadImage { source })?;
+    let tree = writer.finish(layout)?;
+    let shape = Shape::of(&lock(&head), layout.len_bytes());
+    Ok((tree, shape))
+}
+
+/// A worker that panics takes the whole scan with it.
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn view(image: &StoredImage, upload: &Upload, file: String, format: &str) -> ImportView {
+    let counters = upload.counters();
+    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let manifest = &image.manifest;
+    ImportView {
+        file,
+        format: format.to_owned(),
+        image_id: image.id.to_string(),
+        name: manifest.name.clone(),
+        version: manifest.version.clone(),
+        owner: manifest.owner.clone(),
+        root: manifest.content.root.0.to_string(),
+        size_bytes: manifest.disk.size_bytes,
+        data_bytes: manifest.content.data_bytes,
+        new_bytes: count(&counters.new_bytes),
+        present_bytes: count(&counters.present_bytes),
+        stored_bytes: count(&counters.stored_bytes),
+    }
+}
+
+fn table(view: &ImportView) -> String {
+    Fields::new()
+        .field("image", &format!("{}/{}:{}", view.owner, view.name, view.version))
+        .field("id", &view.image_id)
+        .field("root", &view.root)
+        .field("size", &format!("{} ({} bytes)", bytes(view.size_bytes), view.size_bytes))
+        .field("data", &bytes(view.data_bytes))
+        .field("new", &format!("{}, stored as {}", bytes(view.new_bytes), bytes(view.stored_bytes)))
+        .field("there already", &bytes(view.present_bytes))
+        .field("format", &view.format)
+        .into_text()
+}
