@@ -18,5 +18,6 @@ mod crash;
 mod debian;
 mod flips;
 mod memory;
+mod network;
 mod refusals;
 mod shipped;
