@@ -18,7 +18,7 @@ packages=(
   nginx                                          # a real web server, which the tests start where they want it
 )
 tools=(shellcheck) # Only .ci/run and people who change a script use it, but one list is simpler than two.
-rivals=(bmap-tools fio fuse3 python3 time)
+rivals=(bmap-tools casync curl fio fuse3 libssl-dev libzstd-dev pkg-config python3 python3-venv time)
 
 case ${1:-} in
   '') wanted=("${packages[@]}" "${tools[@]}") ;;
