@@ -6,8 +6,8 @@
 For:     docs/performance.md: it prints two markdown tables, the jobs and the figures F7 to F11 that follow from them.
 Needs:   what harness.py needs, the images of tests/fixtures/debian-image.sh, and 10 GiB of memory. The first run builds
          two rivals, from crates.io and PyPI, which takes minutes.
-Leaves:  the two rivals, beside the images. The server is a local nginx, whose files are in memory. A new disk is full of
-         incompressible bytes; an older version of the image differs in 5 % of the blocks of 256 KiB that hold data.
+Leaves:  the two rivals, beside the images. The server is a local nginx, whose files are in memory. A new disk is full
+         of incompressible bytes; an older version of the image differs in 5 % of the blocks of 256 KiB that hold data.
          Ratios are taken within a round and their median is given: absolute times drift.
 """
 
@@ -71,17 +71,17 @@ JOBS = [
     Job(CURL_ZSTD, f"curl -sSf {{source}} | zstd -dc | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw.zst"),
     Job("curl, dd, raw", f"curl -sSf {{source}} | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw"),
     Job(IRONIC_RAW, f"{IRONIC}/bin/python {ROOT}/benches/ironic.py {{source}} {{device}} {{sha256}}", "disk.raw"),
-    # Its last step, which no other has, waits for udev. Where there is none, all else has been done and flushed by then.
+    # Its last step, which no other has, waits for udev. Where there is none, all else is done and flushed by then.
     Job(
         COREOS_ZST,
-        f"{COREOS}/bin/coreos-installer install --insecure --preserve-on-error --image-url {{source}} {{device}} 2>{{log}}"
-        " || grep -q 'udevd socket missing' {log} || { cat {log} >&2; exit 1; }",
+        f"{COREOS}/bin/coreos-installer install --insecure --preserve-on-error --image-url {{source}} {{device}}"
+        " 2>{log} || grep -q 'udevd socket missing' {log} || { cat {log} >&2; exit 1; }",
         "disk.raw.zst",
     ),
     Job(UPDATE, f"{INSTALL} --in-place", is_update=True),
     Job(
         CASYNC,
-        "casync extract --seed-output=no --seed={old} --store={url}/store.castr {url}/debian.caibx {device} 2>/dev/null",
+        "casync extract --seed-output=no --seed={old} --store={url}/store.castr {url}/debian.caibx {device} 2>{log}",
         is_update=True,
     ),
 ]
