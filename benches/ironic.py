@@ -4,8 +4,8 @@
 
 For:     repository.py, in a virtual environment that has ironic-python-agent.
 Leaves:  the image on the disk. It prints, as JSON, what the start cost: in real life the agent runs already.
-         It calls StandbyExtension._stream_raw_image_onto_device of ironic_python_agent/extensions/standby.py: a download
-         in chunks of 1 MiB, each hashed and written through the page cache; the digest is compared in the end.
+         It calls StandbyExtension._stream_raw_image_onto_device of ironic_python_agent/extensions/standby.py: chunks of
+         1 MiB are fetched, hashed and written through the page cache; the digest is compared in the end.
 """
 
 import json
