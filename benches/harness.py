@@ -1,6 +1,6 @@
 """What the benchmark scripts share: a RAM-speed disk, a daemon on a private socket, and an honest stopwatch.
 
-For:     rivals.py and throttled.py. Needs: root, Python 3.11, tests/install-packages.sh --bench.
+For:     rivals.py, repository.py and throttled.py. Needs: root, Python 3.11, tests/install-packages.sh --bench.
 Leaves:  nothing; every device, mount and process made here ends with the `with` block that made it.
 Writes to no disk but the loop devices that it attaches itself.
 """
@@ -89,9 +89,9 @@ def work_directory() -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def loop_disk(backing: Path, size_bytes: int) -> Iterator[Disk]:
-    """Attaches `backing` as a loop device that passes O_DIRECT through to it."""
-    device = Path(run("losetup", "--find", "--show", "--direct-io=on", backing))
+def loop_disk(backing: Path, size_bytes: int, *options: str) -> Iterator[Disk]:
+    """Attaches `backing` as a loop device that passes O_DIRECT through to it. Options are those of losetup."""
+    device = Path(run("losetup", "--find", "--show", "--direct-io=on", *options, backing))
     try:
         yield Disk(device, backing, size_bytes)
     finally:
@@ -99,12 +99,12 @@ def loop_disk(backing: Path, size_bytes: int) -> Iterator[Disk]:
 
 
 @contextlib.contextmanager
-def ram_disk(work: Path, size_bytes: int) -> Iterator[Disk]:
+def ram_disk(work: Path, size_bytes: int, *options: str) -> Iterator[Disk]:
     """A loop device over a new file in the work directory."""
     backing = work / "disk"
     with open(backing, "xb") as file:
         file.truncate(size_bytes)
-    with loop_disk(backing, size_bytes) as disk:
+    with loop_disk(backing, size_bytes, *options) as disk:
         yield disk
     backing.unlink()
 
@@ -115,10 +115,11 @@ def ram_disk(work: Path, size_bytes: int) -> Iterator[Disk]:
 class Daemon:
     """A bms-agent of the release build on a private socket."""
 
-    def __init__(self, work: Path):
+    def __init__(self, work: Path, settings: str = ""):
         self.socket = work / "agent.sock"
         config = work / "config.toml"
-        config.write_text(f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n')
+        own = f'socket = "{self.socket}"\nstate_dir = "{work}/state"\nallow_loop_devices = true\n'
+        config.write_text(own + settings)
         self.log = open(work / "agent.log", "wb")
         start = time.perf_counter()
         with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as notify:
@@ -162,9 +163,9 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def running_daemon(work: Path) -> Iterator[Daemon]:
-    """A daemon for as long as the block lasts."""
-    daemon = Daemon(work)
+def running_daemon(work: Path, settings: str = "") -> Iterator[Daemon]:
+    """A daemon for as long as the block lasts, with these lines in its configuration."""
+    daemon = Daemon(work, settings)
     try:
         yield daemon
     finally:

@@ -15,9 +15,10 @@ packages=(
   mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
   qemu-utils gzip xz-utils zstd                  # the formats an image may come in
   b3sum jq strace                                # the second opinion on a hash; bmsctl --output json; faults
+  nginx                                          # a real web server, which the tests start where they want it
 )
 tools=(shellcheck) # Only .ci/run and people who change a script use it, but one list is simpler than two.
-rivals=(bmap-tools fio fuse3 python3 time)
+rivals=(bmap-tools casync curl fio fuse3 libssl-dev libzstd-dev pkg-config python3 python3-venv time)
 
 case ${1:-} in
   '') wanted=("${packages[@]}" "${tools[@]}") ;;
@@ -35,9 +36,16 @@ for package in "${wanted[@]}"; do
 done
 ((${#missing[@]} > 0)) || exit 0
 
+# A package's service is neither started now nor, if it is nginx, at the next boot: the machine may be somebody's own.
+if [[ ! -e /usr/sbin/policy-rc.d ]]; then
+  trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+  printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+  chmod 755 /usr/sbin/policy-rc.d
+fi
 install() {
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
 echo "installing ${missing[*]}"
 # A fresh machine has no package lists, or old ones that name versions the mirror no longer has.
 install >/dev/null 2>&1 || { apt-get update -qq && install >/dev/null; }
+[[ " ${missing[*]} " != *' nginx '* ]] || systemctl disable --quiet nginx

@@ -4,8 +4,8 @@
 #   run.sh [ARGUMENT of cargo test...]
 #
 # For:     everybody who changes something; .ci/run calls it last.
-# Needs:   root on Debian with Rust. The first run builds a Debian image, which takes minutes and a mirror.
-# Leaves:  packages, target/, and the images in ${BMS_FIXTURES:-tests/fixtures/cache} for the next run.
+# Needs:   root on Debian with Rust. The first run builds a Debian image and an S3 server: half an hour and a mirror.
+# Leaves:  packages, target/, and the images and the server in ${BMS_FIXTURES:-tests/fixtures/cache} for the next run.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -14,5 +14,6 @@ cd "$(dirname "$0")/.."
 tests/install-packages.sh
 export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
 tests/fixtures/debian-image.sh "$BMS_FIXTURES"
+tests/fixtures/garage.sh "$BMS_FIXTURES"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
 cargo test --locked "$@" -- --include-ignored

@@ -19,5 +19,6 @@ mod debian;
 mod flips;
 mod input;
 mod memory;
+mod network;
 mod refusals;
 mod shipped;

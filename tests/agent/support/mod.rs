@@ -1,11 +1,17 @@
-//! What the tests stand on: loop devices, the daemon, the command line, a client that may lie, images, chance.
+//! What the tests stand on: loop devices, the daemon, the command line, a client that may lie, images, chance, and real
+//! servers behind a network that breaks.
 
+pub(crate) mod authority;
+pub(crate) mod chaos;
 pub(crate) mod client;
 pub(crate) mod ctl;
 pub(crate) mod daemon;
 pub(crate) mod disk;
+pub(crate) mod garage;
 pub(crate) mod image;
+pub(crate) mod nginx;
 pub(crate) mod seed;
+pub(crate) mod server;
 
 use std::ffi::OsStr;
 use std::process::Command;
