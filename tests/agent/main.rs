@@ -20,5 +20,6 @@ mod flips;
 mod input;
 mod memory;
 mod network;
+mod pull;
 mod refusals;
 mod shipped;

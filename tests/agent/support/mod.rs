@@ -10,6 +10,7 @@ pub(crate) mod disk;
 pub(crate) mod garage;
 pub(crate) mod image;
 pub(crate) mod nginx;
+pub(crate) mod repository;
 pub(crate) mod seed;
 pub(crate) mod server;
 

@@ -1,0 +1,59 @@
+//! Repositories for tests: made, filled and configured as users do it, with `bmsctl`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::ctl::{Answer, ctl};
+
+/// How an agent and `bmsctl` reach a repository: the lines of its table in the configuration.
+#[derive(Debug)]
+pub(crate) struct Repository {
+    /// The configuration file that `bmsctl` is given, and the credentials.
+    dir: TempDir,
+    lines: String,
+}
+
+impl Repository {
+    /// One with these lines in its table.
+    pub(crate) fn of(lines: &str) -> Self {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let repository = Self { dir, lines: lines.to_owned() };
+        fs::write(repository.config(), repository.table()).expect("configuration");
+        repository
+    }
+
+    /// One in a directory.
+    pub(crate) fn directory(path: &Path) -> Self {
+        Self::of(&format!("location = {path:?}"))
+    }
+
+    /// Makes it.
+    pub(crate) fn init(self, options: &[&str]) -> Self {
+        self.ctl(&["repository", "init"], options).done();
+        self
+    }
+
+    /// The lines of the agent's configuration.
+    pub(crate) fn table(&self) -> String {
+        format!("[repositories.main]\n{}\n", self.lines)
+    }
+
+    fn config(&self) -> PathBuf {
+        self.dir.path().join("repositories.toml")
+    }
+
+    /// Runs `bmsctl` on it.
+    pub(crate) fn ctl(&self, command: &[&str], options: &[&str]) -> Answer {
+        let config = self.config();
+        let repository = ["--repository", "main", "--config", config.to_str().expect("UTF-8")];
+        ctl(&[command, &repository, options].concat())
+    }
+
+    /// Imports an image; what `bmsctl` says of it.
+    pub(crate) fn import(&self, file: &Path, name: &str, options: &[&str]) -> Value {
+        self.ctl(&["image", "import", file.to_str().expect("UTF-8"), "--name", name], options).done()
+    }
+}
