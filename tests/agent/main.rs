@@ -17,6 +17,7 @@ mod concurrency;
 mod crash;
 mod debian;
 mod flips;
+mod input;
 mod memory;
 mod refusals;
 mod shipped;

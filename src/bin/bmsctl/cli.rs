@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use bms_agent::disk::selector::Selector;
 use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::source::{Format, Source};
+use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
+use crate::import::ImageName;
 
 /// Names a disk, for those who type it.
 const SELECTOR_HELP: &str = "\
@@ -85,7 +87,7 @@ pub(crate) enum Command {
     /// The server's disks.
     #[command(subcommand)]
     Disk(DiskCommand),
-    /// Image files. Needs no agent.
+    /// Images, as files or elsewhere. Needs no agent.
     #[command(subcommand)]
     Image(ImageCommand),
     /// Install an image onto a disk. DESTROYS what is on the disk.
@@ -120,7 +122,7 @@ pub(crate) enum DiskCommand {
 pub(crate) enum ImageCommand {
     /// Print the BLAKE3 of the raw content: what `b3sum` prints of the raw file.
     #[command(after_help = ending())]
-    Hash(HashArgs),
+    Hash(InputArgs),
 }
 
 /// How to read an image file.
@@ -146,13 +148,21 @@ impl SourceArgs {
     }
 }
 
-/// `image hash`
+/// How to read an image, wherever it lies.
 #[derive(Debug, Args)]
-pub(crate) struct HashArgs {
-    /// The image file.
-    pub(crate) file: PathBuf,
+pub(crate) struct InputArgs {
+    /// The image: a file, `-` for standard input, or an http or https URL.
+    #[arg(value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(ImageName::parse))]
+    pub(crate) image: ImageName,
     #[command(flatten)]
     pub(crate) source: SourceArgs,
+    /// PEM certificates to trust, instead of those of the system, when the image is downloaded.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Where images are kept for a while that cannot be read as they come: qcow2 from a stream, and what has to be
+    /// converted.
+    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
+    pub(crate) temp_dir: PathBuf,
 }
 
 /// `install`

@@ -11,6 +11,7 @@ use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
 use crate::exit::Exit;
+use crate::import::InputError;
 use crate::push::ledger::LedgerError;
 
 /// Why a command did not do what was asked.
@@ -19,6 +20,9 @@ pub(crate) enum CtlError {
     /// The image file cannot be used.
     #[error("the image cannot be opened")]
     OpenImage { source: SourceError },
+    /// The image, wherever it is, cannot be used.
+    #[error(transparent)]
+    Input { source: InputError },
     /// The image file turned out to be damaged, or its file system did.
     #[error("the image cannot be read to its end")]
     ReadImage { source: SourceError },
@@ -74,6 +78,7 @@ impl CtlError {
         match self {
             Self::Refused(failure) | Self::OperationFailed { failure, .. } => Some(failure),
             Self::OpenImage { .. }
+            | Self::Input { .. }
             | Self::ReadImage { .. }
             | Self::ReaderLost { .. }
             | Self::NotConfirmed
@@ -100,7 +105,7 @@ impl CtlError {
     /// The exit code.
     pub(crate) fn exit(&self) -> Exit {
         match self {
-            Self::OpenImage { .. } | Self::NotConfirmed | Self::NoTerminal => Exit::Refused,
+            Self::OpenImage { .. } | Self::Input { .. } | Self::NotConfirmed | Self::NoTerminal => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),

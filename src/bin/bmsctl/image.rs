@@ -1,15 +1,16 @@
-//! `bmsctl image`: the root of an image file, found on this machine alone.
+//! `bmsctl image`: the root of an image, found without an agent.
 
 use std::path::Path;
 
 use bms_agent::image::hash::tree_of;
-use bms_agent::image::source::{Format, Input, OpenOptions, Source, open};
+use bms_agent::image::source::{Format, OpenOptions, Source, open};
 use bms_agent::image::tree::{Group, Tree};
 
-use crate::cli::{HashArgs, ImageCommand};
+use crate::cli::{ImageCommand, InputArgs};
 use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::format::bytes;
+use crate::import::{self, Opened};
 use crate::output::Output;
 use crate::push::workers;
 use crate::table::Fields;
@@ -27,17 +28,15 @@ pub(crate) fn open_image(path: &Path, format: Option<Format>, size: Option<u64>)
     open(path, &OpenOptions { format, len_bytes: size }).map_err(|source| CtlError::OpenImage { source })
 }
 
-fn show_hash(args: &HashArgs, output: &Output) -> Result<Exit, CtlError> {
-    let options = OpenOptions { format: args.source.format, len_bytes: args.source.size };
-    let input = Input::open(&args.file, &options).map_err(|source| CtlError::OpenImage { source })?;
-    let format = input.format().to_string();
+fn show_hash(args: &InputArgs, output: &Output) -> Result<Exit, CtlError> {
+    let Opened { input, name, format } = import::open(args, output).map_err(|source| CtlError::Input { source })?;
     let group_size = args.source.group_size.unwrap_or_else(|| input.group_size());
     let tree = tree_of(input, group_size, workers()).map_err(|source| CtlError::ReadImage { source })?;
     let layout = tree.layout();
     let (hole_groups, hole_bytes) = holes(&tree);
     let view = ImageHashView {
-        file: args.file.display().to_string(),
-        format,
+        file: name,
+        format: format.to_owned(),
         size_bytes: layout.len_bytes(),
         root: tree.root().to_string(),
         group_size_bytes: layout.group_size().bytes(),

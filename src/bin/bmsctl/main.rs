@@ -9,6 +9,7 @@ mod exit;
 mod format;
 mod host;
 mod image;
+mod import;
 mod install;
 mod interrupt;
 mod operation;
