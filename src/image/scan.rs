@@ -78,20 +78,20 @@ pub fn scan_once(
     workers: NonZeroUsize,
     sink: &Sink<'_>,
 ) -> Result<Layout, SourceError> {
-    let path = input.path().to_owned();
-    // Buffers are for whole runs where it is not known how much there is.
-    let layout = Layout::new(input.len_bytes().unwrap_or(u64::MAX), group_size);
-    let source;
-    let feed = match input {
-        Input::Source(opened) => {
-            source = opened;
-            Feed::new(source.content(), layout)?
+    match input {
+        Input::Source(source) => {
+            let layout = Layout::new(source.len_bytes(), group_size);
+            scan(&source, layout, workers, sink).map(|()| layout)
         }
-        Input::Stream(stream) => Feed::stream(stream.into_content(), group_size),
-    };
-    let job = Job::new(feed, layout, workers, sink);
-    job.run_on_all(workers, &path)?;
-    Ok(job.feed.layout())
+        Input::Stream(stream) => {
+            let content = stream.into_content();
+            let path = content.path().to_owned();
+            // Buffers are for whole runs where it is not known how much there is.
+            let longest = Layout::new(content.len_bytes().unwrap_or(u64::MAX), group_size);
+            let job = Job::new(Feed::stream(content, group_size), longest, workers, sink);
+            job.run_on_all(workers, &path).map(|()| job.feed.layout())
+        }
+    }
 }
 
 /// What all workers share.

@@ -57,7 +57,7 @@ impl<'a> Feed<'a> {
 
     /// Content whose end may not be known.
     pub(super) fn stream(reader: ContentReader, group_size: GroupSize) -> Self {
-        Self::Stream(Mutex::new(Decoder { reader, group_size, next: 0 }))
+        Self::Stream(Mutex::new(Decoder { reader, group_size, next: 0, failed: false }))
     }
 
     /// The layout of all content, once everything was given out.
@@ -138,12 +138,24 @@ pub(super) struct Decoder {
     group_size: GroupSize,
     /// The first group that was not decoded.
     next: u64,
+    /// Whether it could not go on. What a broken stream gives after that is worth nothing, its further errors included.
+    failed: bool,
 }
 
 impl Decoder {
+    /// The next turn; none at the end, and after an error, which one worker was told of.
+    fn next(&mut self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
+        if self.failed {
+            return Ok(None);
+        }
+        let turn = self.decode(buffer, stopped);
+        self.failed = turn.is_err();
+        turn
+    }
+
     /// Decodes until there is a run with data. Runs of zeroes are joined to one hole: looking for the first byte that
     /// is not zero costs nothing where there is one.
-    fn next(&mut self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
+    fn decode(&mut self, buffer: &mut [u8], stopped: &dyn Fn() -> bool) -> Result<Option<Turn>, SourceError> {
         let first = self.next;
         while !self.reader.at_end()? {
             let len = self.reader.fill(buffer)?;
