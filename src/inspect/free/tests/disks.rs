@@ -1,0 +1,1 @@
+//! Whole disks: partitions, and what is never free.
