@@ -22,7 +22,7 @@ fn prove(kind: Kind, options: &[&str]) {
     assert_eq!(found, oracle::free(kind, &image.path), "{kind:?} {options:?}");
     let free: u64 = found.iter().map(|range| range.end - range.start).sum();
     assert!(free > image.len_bytes / 4, "{kind:?} {options:?}: only {free} bytes are free");
-    assert!(found.len() > 20, "{kind:?} {options:?}: {} ranges are no test", found.len());
+    assert!(found.len() > 10, "{kind:?} {options:?}: {} ranges are no test", found.len());
     image.overwrite(&found);
     image.check(kind);
     assert_eq!(image.files(), image.expected, "{kind:?} {options:?}");
@@ -61,14 +61,14 @@ fn xfs_of_every_layout_survives_the_loss_of_its_free_space() {
     for options in [
         &[][..],
         &["-b", "size=1024"],
-        &["-b", "size=1024", "-d", "agcount=16"],
+        &["-b", "size=1024", "-d", "agcount=16", "-l", "size=8m", "--unsupported"],
         &["-m", "rmapbt=1,reflink=1,finobt=1,bigtime=1"],
-        &["-m", "reflink=0", "-d", "agcount=7"],
+        &["-m", "reflink=0", "-d", "agcount=7", "-l", "size=8m", "--unsupported"],
         &["-s", "size=4096"],
         &["-l", "su=32k"],
         &["-m", "crc=0"],
         &["-m", "crc=0", "-b", "size=512"],
-        &["-m", "crc=0", "-b", "size=512", "-d", "agcount=9"],
+        &["-m", "crc=0", "-b", "size=512", "-d", "agcount=9", "-l", "size=8m", "--unsupported"],
     ] {
         prove(Kind::Xfs, options);
     }

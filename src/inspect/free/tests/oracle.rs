@@ -29,11 +29,13 @@ fn after(text: &str, label: &str) -> u64 {
 fn ext(image: &Path) -> Vec<Range<u64>> {
     let said = run("dumpe2fs", [image]);
     let (block_size, blocks) = (after(&said, "Block size:"), after(&said, "Block count:"));
+    // A run ends with the first block of its last cluster.
+    let cluster_blocks = if said.contains("Cluster size:") { after(&said, "Cluster size:") / block_size } else { 1 };
     let mut free = RangeSet::new();
     for line in said.lines().filter_map(|line| line.strip_prefix("  Free blocks:")) {
         for run in line.trim().split(", ").filter(|run| !run.is_empty()) {
             let (first, last) = run.split_once('-').unwrap_or((run, run));
-            free.add(number(first) * block_size..(number(last) + 1).min(blocks) * block_size);
+            free.add(number(first) * block_size..(number(last) + cluster_blocks).min(blocks) * block_size);
         }
     }
     free.finish()
@@ -87,44 +89,48 @@ fn in_hand(said: &str) -> Vec<u64> {
     (first..first + count).map(|at| entries[usize::try_from(at % len).expect("small")]).collect()
 }
 
-/// The free space tree of btrfs is another record of the same thing; the chunk tree says where it lies.
+/// The chunk tree and the extent tree of btrfs, as its own tool reads them.
 fn btrfs(image: &Path) -> Vec<Range<u64>> {
-    let dump = |tree: &str| {
-        let arguments = ["inspect-internal", "dump-tree", "-t", tree, image.to_str().expect("UTF-8")];
-        run("btrfs", arguments).lines().map(|line| line.trim().to_owned()).collect::<Vec<_>>()
-    };
-    let words = |line: &str| line.split([' ', ')', '(']).map(str::to_owned).collect::<Vec<_>>();
+    let image = image.to_str().expect("UTF-8");
+    let node_bytes = after(&run("btrfs", ["inspect-internal", "dump-super", image]), "nodesize");
     let (mut chunks, mut device_bytes) = (Vec::new(), 0);
-    let mut start = 0;
-    let mut len = 0;
-    for line in dump("chunk") {
-        let words = words(&line);
-        match words.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
-            ["item", .., "CHUNK_ITEM", at, "", "itemoff", _, "itemsize", _] => start = number(at),
+    let (mut start, mut len) = (0, 0);
+    for line in dump(image, "chunk") {
+        match line.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["item", _, "key", _, "CHUNK_ITEM", at, ..] => start = number(at),
             ["length", bytes, "owner", ..] => len = number(bytes),
-            ["stripe", _, "devid", "1", "offset", offset] => chunks.push((start, len, number(offset))),
+            ["stripe", _, "devid", "1", "offset", offset] => chunks.push((start..start + len, number(offset))),
             ["devid", "1", "total_bytes", bytes, ..] => device_bytes = number(bytes),
             _ => {}
         }
     }
-    let mut free = RangeSet::new();
-    for line in dump("free-space") {
-        assert!(!line.contains("FREE_SPACE_BITMAP"), "the test reads no bitmaps");
-        let words = words(&line);
-        let at = words.iter().position(|word| word == "FREE_SPACE_EXTENT");
-        let Some(at) = at.filter(|_| line.starts_with("item")) else { continue };
-        let (address, bytes) = (number(&words[at - 1]), number(&words[at + 1]));
-        for (start, _, offset) in chunks.iter().filter(|(start, len, _)| (*start..start + len).contains(&address)) {
-            free.add(offset + (address - start)..offset + (address - start) + bytes);
+    let mut used = RangeSet::new();
+    for line in dump(image, "extent") {
+        match line.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
+            ["item", _, "key", at, "EXTENT_ITEM", len, ..] => used.add(number(at)..number(at) + number(len)),
+            ["item", _, "key", at, "METADATA_ITEM", ..] => used.add(number(at)..number(at) + node_bytes),
+            _ => {}
         }
     }
-    chunks.sort_unstable_by_key(|(_, _, offset)| *offset);
-    let mut end = 0;
-    for (_, len, offset) in chunks {
-        free.add(end..offset);
-        end = offset + len;
+    let used = used.finish();
+    let (mut free, mut covered) = (RangeSet::new(), RangeSet::new());
+    for (logical, offset) in chunks {
+        covered.add(offset..offset + (logical.end - logical.start));
+        for range in without(&[logical.clone()], &used).finish() {
+            free.add(range.start - logical.start + offset..range.end - logical.start + offset);
+        }
     }
-    free.add(end..device_bytes);
+    for range in without(&[0..device_bytes], &covered.finish()).finish() {
+        free.add(range);
+    }
     let mirrors = [0..1 << 20, 64 << 20..(64 << 20) + (64 << 10)];
     without(&free.finish(), &mirrors).finish()
+}
+
+/// The words of the lines of a tree.
+fn dump(image: &str, tree: &str) -> Vec<Vec<String>> {
+    let said = run("btrfs", ["inspect-internal", "dump-tree", "-t", tree, image]);
+    let words =
+        |line: &str| line.split([' ', '\t', ')', '(']).filter(|word| !word.is_empty()).map(str::to_owned).collect();
+    said.lines().map(words).collect()
 }

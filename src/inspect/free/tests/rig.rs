@@ -16,7 +16,7 @@ use crate::inspect::free::{FileSystem, parse};
 use crate::inspect::reader::FileReader;
 
 /// Files that are written into an image, and the largest of them, in bytes.
-const FILES: usize = 400;
+const FILES: usize = 600;
 const MAX_FILE_BYTES: usize = 300_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +63,10 @@ struct Mounted(PathBuf);
 
 impl Drop for Mounted {
     fn drop(&mut self) {
-        run("umount", [&self.0]);
+        // A process that another test starts right now may share our open files for a moment.
+        let mut tries = (0..1000).map(|_| Command::new("umount").arg(&self.0).output().expect("umount"));
+        let done = tries.any(|output| output.status.success());
+        assert!(done || std::thread::panicking(), "{} cannot be unmounted", self.0.display());
     }
 }
 
@@ -102,7 +105,11 @@ impl Image {
 
     fn mount(&self, mode: &str) -> Mounted {
         let at = self.directory.path().join("mount");
-        run("mount", [OsStr::new("-o"), OsStr::new(&format!("loop,{mode}")), self.path.as_os_str(), at.as_os_str()]);
+        let options = format!("loop,{mode}");
+        let arguments = [OsStr::new("-o"), OsStr::new(&options), self.path.as_os_str(), at.as_os_str()];
+        // Whoever else takes a loop device right now may take the very one that mount has chosen.
+        let mut tries = (0..20).map(|_| Command::new("mount").args(arguments).output().expect("mount"));
+        assert!(tries.any(|output| output.status.success()), "{} cannot be mounted", self.path.display());
         Mounted(at)
     }
 
@@ -140,11 +147,6 @@ impl Image {
     }
 
     /// What is found free, in bytes of the image.
-    pub(super) fn free_of(&self, kind: Kind) -> Result<Vec<Range<u64>>, WholeReason> {
-        parse(&FileReader::new(self.file(), self.len_bytes), kind.file_system()).map(|found| found.free.finish())
-    }
-
-    /// The same, whatever the file system is.
     pub(super) fn free(&self) -> Result<Vec<Range<u64>>, WholeReason> {
         let reader = FileReader::new(self.file(), self.len_bytes);
         let kind = crate::inspect::free::probe::identify(&reader)?;
