@@ -37,7 +37,7 @@ fn check_bounds(limit: u64, offset: u64, len: usize) -> io::Result<()> {
     if end.is_some_and(|end| end <= limit) { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }
 
-impl DiskReader for [u8] {
+impl DiskReader for Vec<u8> {
     fn len_bytes(&self) -> u64 {
         self.len() as u64
     }
@@ -47,16 +47,6 @@ impl DiskReader for [u8] {
         let from = usize::try_from(offset).ok().and_then(|offset| self.get(offset..)?.get(..out.len()));
         out.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
         Ok(())
-    }
-}
-
-impl DiskReader for Vec<u8> {
-    fn len_bytes(&self) -> u64 {
-        self.as_slice().len_bytes()
-    }
-
-    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
-        self.as_slice().read_at(offset, out)
     }
 }
 

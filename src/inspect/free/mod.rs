@@ -119,6 +119,11 @@ pub fn find(disk: &dyn DiskReader, logical_block_size: u32) -> FreeSpace {
         let structure = Structure::PartitionTable;
         return nothing_free(disk, &[whole], WholeReason::Unreadable { structure, offset_bytes: 0 });
     };
+    match probe::ends_as_raid(disk) {
+        Ok(false) => {}
+        Ok(true) => return nothing_free(disk, &volumes, WholeReason::Foreign { owner: Owner::Raid }),
+        Err(reason) => return nothing_free(disk, &volumes, reason),
+    }
     if volumes.iter().any(|volume| holds_verity(disk, volume)) {
         return nothing_free(disk, &volumes, WholeReason::Verity);
     }

@@ -15,8 +15,10 @@ const FILE_SYSTEMS: [(FileSystem, Signature); 3] = [
     (FileSystem::Btrfs, (0x1_0040, b"_BHRfS_M")),
 ];
 
-/// First bytes of a software RAID's superblock.
+/// First bytes of the RAID superblocks of Linux, Intel and SNIA.
 const MD: &[u8] = &[0xfc, 0x4e, 0x2b, 0xa9];
+const IMSM: &[u8] = b"Intel Raid ISM Cfg Sig. ";
+const DDF: &[u8] = &[0xde, 0x11, 0xde, 0x11];
 
 /// Signatures of what is not looked into. LVM and swap have several places, by block and page size.
 const FOREIGN: [(Owner, Signature); 26] = [
@@ -26,8 +28,8 @@ const FOREIGN: [(Owner, Signature); 26] = [
     (Owner::Lvm, (1536, b"LABELONE")),
     (Owner::Luks, (0, b"LUKS\xba\xbe")),
     (Owner::Luks, (0x4000, b"SKUL\xba\xbe")),
-    (Owner::Md, (0, MD)),
-    (Owner::Md, (4096, MD)),
+    (Owner::Raid, (0, MD)),
+    (Owner::Raid, (4096, MD)),
     (Owner::Bcache, (4096 + 24, &[0xc6, 0x85, 0x73, 0xf6, 0x4e, 0x1a, 0x45, 0xca])),
     (Owner::Swap, (4096 - 10, b"SWAPSPACE2")),
     (Owner::Swap, (8192 - 10, b"SWAPSPACE2")),
@@ -76,7 +78,7 @@ pub(super) fn foreign(volume: &dyn DiskReader) -> Result<Option<Owner>, WholeRea
             return Ok(Some(owner));
         }
     }
-    if is_md_by_its_end(volume)? { Ok(Some(Owner::Md)) } else { Ok(None) }
+    if ends_as_raid(volume)? { Ok(Some(Owner::Raid)) } else { Ok(None) }
 }
 
 /// Whether `signature` is there; what lies beyond the end of the volume is not.
@@ -88,13 +90,20 @@ pub(super) fn bears(volume: &dyn DiskReader, (offset, bytes): Signature) -> Resu
     Ok(Record::load(volume, Structure::Signature, offset, len)?.bytes() == bytes)
 }
 
-/// Formats 0.90 and 1.0 of software RAID leave the begin of a member as it is, and have their superblock at its end.
-fn is_md_by_its_end(volume: &dyn DiskReader) -> Result<bool, WholeReason> {
+/// Whether this is a member of a RAID by its end: its begin may look like something else, and be only a part of it.
+///
+/// That is so for formats 0.90 and 1.0 of Linux, and those of firmware, which a disk bears and not a partition.
+pub(super) fn ends_as_raid(volume: &dyn DiskReader) -> Result<bool, WholeReason> {
     let sectors = volume.len_bytes() / 512;
-    let old = (sectors & !127).checked_sub(128);
-    let new = sectors.checked_sub(16).map(|sector| sector & !7);
-    for sector in [old, new].into_iter().flatten() {
-        if bears(volume, (sector * 512, MD))? {
+    for (sector, bytes) in [
+        ((sectors & !127).checked_sub(128), MD),
+        (sectors.checked_sub(16).map(|sector| sector & !7), MD),
+        (sectors.checked_sub(2), IMSM),
+        (sectors.checked_sub(1), DDF),
+    ] {
+        if let Some(sector) = sector
+            && bears(volume, (sector * 512, bytes))?
+        {
             return Ok(true);
         }
     }
@@ -103,7 +112,7 @@ fn is_md_by_its_end(volume: &dyn DiskReader) -> Result<bool, WholeReason> {
 
 #[cfg(test)]
 mod tests {
-    use super::{FOREIGN, MD, Owner, WholeReason, identify};
+    use super::{DDF, FOREIGN, IMSM, MD, Owner, WholeReason, identify};
     use crate::inspect::free::FileSystem;
 
     fn put(volume: &mut [u8], at: usize, bytes: &[u8]) {
@@ -133,11 +142,11 @@ mod tests {
             put(&mut volume, usize::try_from(offset).expect("small"), bytes);
             assert_eq!(identify(&volume), Err(WholeReason::Foreign { owner }), "{offset}");
         }
-        for from_the_end in [64 << 10, 8 << 10] {
+        for (from_the_end, bytes) in [(64 << 10, MD), (8 << 10, MD), (1024, IMSM), (512, DDF)] {
             let mut volume = ext();
             let at = volume.len() - from_the_end;
-            put(&mut volume, at, MD);
-            assert_eq!(identify(&volume), Err(WholeReason::Foreign { owner: Owner::Md }));
+            put(&mut volume, at, bytes);
+            assert_eq!(identify(&volume), Err(WholeReason::Foreign { owner: Owner::Raid }));
         }
     }
 }

@@ -96,7 +96,7 @@ words! {
         Several = "several file systems",
         Lvm = "LVM",
         Luks = "LUKS",
-        Md = "a software RAID",
+        Raid = "a RAID",
         Bcache = "bcache",
         Swap = "swap",
         Ntfs = "NTFS",

@@ -108,7 +108,7 @@ fn damage_never_does_more_than_take_a_volume_whole() {
         (Kind::Ext4, &["-O", "bigalloc"]),
         (Kind::Ext4, &["-O", "meta_bg,^resize_inode,^metadata_csum", "-b", "1024"]),
         (Kind::Xfs, &[]),
-        (Kind::Xfs, &["-m", "crc=0"]),
+        (Kind::Xfs, &["-b", "size=1024"]),
         (Kind::Btrfs, &[]),
     ] {
         let survived = damage(&Image::aged(kind, options));

@@ -113,6 +113,10 @@ fn a_volume_in_doubt_is_taken_whole_and_others_are_not() {
     hashed.write((1 << 20) + image.len_bytes, b"verity\0\0");
     assert_eq!(outcomes(&hashed), [whole(WholeReason::Verity), read]);
 
+    let member = disk();
+    member.write(DISK_BYTES - (8 << 10), &[0xfc, 0x4e, 0x2b, 0xa9]);
+    assert_eq!(outcomes(&member), [whole(WholeReason::Foreign { owner: Owner::Raid }); 2]);
+
     let hashes = disk();
     hashes.write(second * 512, b"verity\0\0");
     assert_eq!(outcomes(&hashes), [whole(WholeReason::Verity); 2], "hashes that may be of any other partition");

@@ -116,7 +116,7 @@ fn btrfs(image: &Path) -> Vec<Range<u64>> {
     let (mut free, mut covered) = (RangeSet::new(), RangeSet::new());
     for (logical, offset) in chunks {
         covered.add(offset..offset + (logical.end - logical.start));
-        for range in without(&[logical.clone()], &used).finish() {
+        for range in without(std::slice::from_ref(&logical), &used).finish() {
             free.add(range.start - logical.start + offset..range.end - logical.start + offset);
         }
     }

@@ -195,6 +195,40 @@ impl Image {
     }
 }
 
+/// Files that a tool puts into an image while it makes it.
+pub(super) struct Files {
+    directory: TempDir,
+    tree: String,
+    prototype: String,
+}
+
+impl Files {
+    pub(super) fn new() -> Self {
+        let directory = tempfile::tempdir().expect("directory");
+        let below = |name: &str| directory.path().join(name).to_str().expect("UTF-8").to_owned();
+        let (tree, prototype) = (below("tree"), below("prototype"));
+        let mut random = fastrand::Rng::with_seed(11);
+        // The form that mkfs.xfs reads: a boot block, two numbers, then a directory with its entries.
+        let mut lines = "/\n0 0\nd--755 0 0\n".to_owned();
+        for number in 0..100 {
+            write(Path::new(&tree), number, &mut random);
+            let path = name(Path::new(&tree), number);
+            lines += &format!("{number} ---644 0 0 {}\n", path.display());
+        }
+        fs::write(&prototype, lines + "$\n").expect("write");
+        Self { directory, tree, prototype }
+    }
+
+    pub(super) fn tree(&self) -> &str {
+        assert!(self.directory.path().exists());
+        &self.tree
+    }
+
+    pub(super) fn prototype(&self) -> &str {
+        &self.prototype
+    }
+}
+
 fn name(root: &Path, number: usize) -> PathBuf {
     root.join(format!("{}/{}/{number}", number % 7, number % 11))
 }
