@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod disk;
 pub mod hardware;
 pub mod image;
+pub mod inspect;
 pub mod net;
 pub mod operation;
 pub mod provision;

@@ -3,8 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use bms_agent::config::Config;
-use bms_agent::{daemon, telemetry};
+use bms_agent::{config::Config, daemon, inspect::child, telemetry};
 use clap::Parser;
 
 /// Writes disk images to this server's disks, proven by BLAKE3 from source to platter.
@@ -19,8 +18,10 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let config = match Config::load(arguments.config.as_deref()) {
+    if child::is_asked() {
+        return child::serve();
+    }
+    let config = match Config::load(Arguments::parse().config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error, 78),
     };
@@ -34,7 +35,6 @@ fn main() -> ExitCode {
 #[expect(clippy::print_stderr, reason = "the last word of a process")]
 fn fail(error: &dyn std::error::Error, code: u8) -> ExitCode {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
-    let text = causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"));
-    eprintln!("bms-agent: {text}");
+    eprintln!("bms-agent: {}", causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}")));
     ExitCode::from(code)
 }

@@ -1,0 +1,254 @@
+//! The process that parses, from the parent's side: it is started, watched, ended, and its answer is not trusted.
+//!
+//! The child is this very program, called anew with [`ARGUMENT`]; it has the disk as its standard input and answers on its
+//! standard output. What it says of a tenant's disk harms at most that tenant's image: it can call used bytes free. It
+//! cannot make the parent read, write, allocate or wait beyond the limits here. A child that dies, hangs or talks nonsense
+//! is an [`InspectError`]; a capture then takes the whole disk, and warns.
+
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use rustix::event::{PollFd, PollFlags, Timespec};
+use tokio_util::sync::CancellationToken;
+
+mod answer;
+mod serve;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::answer::AnswerError;
+pub use self::serve::{is_asked, serve};
+use super::free::FreeSpace;
+use super::sandbox::Landlock;
+use crate::reason::{DomainError, Reason};
+use crate::text::printable;
+
+/// First argument that makes the daemon's program a child.
+pub const ARGUMENT: &str = "inspect-child";
+/// What a child can be asked.
+const FREE_SPACE: &str = "free-space";
+/// Time that a child has.
+const TIME_LIMIT: Duration = Duration::from_secs(60);
+/// How soon a cancel is noticed.
+const TICK: Duration = Duration::from_millis(100);
+/// Most bytes that are kept of what a child says on standard error.
+const MAX_SAID_BYTES: usize = 4 << 10;
+/// Bytes that are read at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+/// A child that did not answer, or not well.
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    /// The disk would be handed to the child for writing.
+    #[error("the disk is not open for reading alone")]
+    Writable,
+    /// It cannot be started.
+    #[error("cannot start {} to inspect the disk", executable.display())]
+    Start {
+        /// The program.
+        executable: PathBuf,
+        /// What the kernel answered.
+        source: io::Error,
+    },
+    /// It cannot be heard.
+    #[error("cannot hear what inspects the disk")]
+    Hear(#[source] io::Error),
+    /// It took too long, and was killed.
+    #[error("inspecting the disk took longer than {} seconds", limit.as_secs())]
+    TimedOut {
+        /// The time it had.
+        limit: Duration,
+    },
+    /// The caller cancelled; it was killed.
+    #[error("inspecting the disk was cancelled")]
+    Cancelled,
+    /// It ended without an answer.
+    #[error("what inspects the disk ended with {status}: {said:?}")]
+    Died {
+        /// How it ended.
+        status: ExitStatus,
+        /// The begin of what it said, printable.
+        said: String,
+    },
+    /// Its answer is none.
+    #[error("what inspects the disk gave no proper answer")]
+    Answer(#[from] AnswerError),
+}
+
+impl DomainError for InspectError {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Cancelled => Reason::OperationCancelled,
+            Self::Writable
+            | Self::Start { .. }
+            | Self::Hear(_)
+            | Self::TimedOut { .. }
+            | Self::Died { .. }
+            | Self::Answer(_) => Reason::Internal,
+        }
+    }
+}
+
+/// Starts children that inspect disks.
+#[derive(Debug, Clone)]
+pub struct Inspector {
+    executable: PathBuf,
+    time_limit: Duration,
+}
+
+impl Default for Inspector {
+    /// Children are the running program, even if its file was replaced meanwhile.
+    fn default() -> Self {
+        Self::new(Path::new("/proc/self/exe"))
+    }
+}
+
+impl Inspector {
+    /// Children are `executable`, which must be the daemon's program.
+    pub fn new(executable: &Path) -> Self {
+        Self { executable: executable.to_owned(), time_limit: TIME_LIMIT }
+    }
+
+    /// Finds the free space of a disk of `len_bytes`; `disk` is open for reading alone, with or without O_DIRECT.
+    ///
+    /// # Errors
+    /// [`InspectError`]. Whatever it is but [`InspectError::Cancelled`], the disk can still be captured: whole.
+    ///
+    /// # Blocking
+    /// Up to 60 seconds. It ends within 100 milliseconds of a cancel. No child is left when it returns.
+    pub fn free_space(
+        &self,
+        disk: File,
+        len_bytes: u64,
+        logical_block_size: u32,
+        cancel: &CancellationToken,
+    ) -> Result<FreeSpace, InspectError> {
+        let request = [FREE_SPACE.to_owned(), len_bytes.to_string(), logical_block_size.to_string()];
+        let answer = self.ask(disk, &request, cancel)?;
+        let (landlock, space) = answer::parse(&answer, len_bytes)?;
+        if landlock == Landlock::None {
+            tracing::warn!("the kernel has no Landlock: disks are inspected with one layer less around it");
+        }
+        Ok(space)
+    }
+
+    /// Starts a child with a request, and gives all that it answered.
+    fn ask(&self, disk: File, request: &[String], cancel: &CancellationToken) -> Result<Vec<u8>, InspectError> {
+        let flags = fcntl(&disk, FcntlArg::F_GETFL).map_err(|errno| InspectError::Hear(errno.into()))?;
+        if flags & OFlag::O_ACCMODE.bits() != OFlag::O_RDONLY.bits() {
+            return Err(InspectError::Writable);
+        }
+        let mut child = Command::new(&self.executable)
+            .arg(ARGUMENT)
+            .args(request)
+            .env_clear()
+            .current_dir("/")
+            .stdin(disk)
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(|source| InspectError::Start { executable: self.executable.clone(), source })?;
+        let answer = Pipe::new(child.stdout.take(), answer::MAX_BYTES + 1);
+        let mut pipes = [answer, Pipe::new(child.stderr.take(), MAX_SAID_BYTES)];
+        let mut running = Running(child);
+        hear(&mut pipes, cancel, self.time_limit)?;
+        let status = running.end().map_err(InspectError::Hear)?;
+        let [answer, said] = pipes.map(|pipe| pipe.kept);
+        let said = printable(String::from_utf8_lossy(&said).trim());
+        if answer.is_empty() {
+            return Err(InspectError::Died { status, said });
+        }
+        if !said.is_empty() {
+            tracing::warn!(said, "what inspects the disk said something");
+        }
+        Ok(answer)
+    }
+}
+
+/// A child that is killed and reaped when this is dropped, at the latest.
+#[derive(Debug)]
+struct Running(Child);
+
+impl Running {
+    /// Kills the child, if it is still there, and gives how it ended.
+    fn end(&mut self) -> io::Result<ExitStatus> {
+        // One that has ended keeps its status; one that lingers after its answer has nothing more to say.
+        self.0.kill()?;
+        self.0.wait()
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Err(error) = self.end() {
+            tracing::error!(%error, "cannot end what inspects a disk");
+        }
+    }
+}
+
+/// An end of a pipe from the child, and what came out of it.
+#[derive(Debug)]
+struct Pipe {
+    /// None once the child has closed its end.
+    end: Option<File>,
+    kept: Vec<u8>,
+    /// Most bytes that are kept; what goes beyond is read and forgotten.
+    limit: usize,
+}
+
+impl Pipe {
+    fn new(end: Option<impl Into<OwnedFd>>, limit: usize) -> Self {
+        Self { end: end.map(|end| File::from(end.into())), kept: Vec::new(), limit }
+    }
+
+    /// Reads what is there, once.
+    fn take(&mut self, piece: &mut [u8]) -> io::Result<()> {
+        let Some(end) = &mut self.end else { return Ok(()) };
+        let len = end.read(piece)?;
+        let room = self.limit - self.kept.len();
+        self.kept.extend_from_slice(&piece[..len.min(room)]);
+        if len == 0 {
+            self.end = None;
+        }
+        Ok(())
+    }
+}
+
+/// Listens to all pipes until the child has closed them, or its time is over.
+fn hear(pipes: &mut [Pipe], cancel: &CancellationToken, limit: Duration) -> Result<(), InspectError> {
+    let deadline = Instant::now() + limit;
+    let mut piece = vec![0; PIECE_BYTES];
+    while pipes.iter().any(|pipe| pipe.end.is_some()) {
+        if cancel.is_cancelled() {
+            return Err(InspectError::Cancelled);
+        }
+        let left = deadline.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Err(InspectError::TimedOut { limit });
+        }
+        let ready = wait(pipes, left.min(TICK)).map_err(InspectError::Hear)?;
+        let open = pipes.iter_mut().filter(|pipe| pipe.end.is_some());
+        for (pipe, _) in open.zip(ready).filter(|(_, ready)| *ready) {
+            pipe.take(&mut piece).map_err(InspectError::Hear)?;
+        }
+    }
+    Ok(())
+}
+
+/// Waits until one of the open pipes can be read, for at most `time`; says of each whether it can.
+fn wait(pipes: &[Pipe], time: Duration) -> io::Result<Vec<bool>> {
+    let timeout = Timespec::try_from(time).map_err(io::Error::other)?;
+    let mut open: Vec<PollFd<'_>> =
+        pipes.iter().filter_map(|pipe| pipe.end.as_ref()).map(|end| PollFd::new(end, PollFlags::IN)).collect();
+    match rustix::event::poll(&mut open, Some(&timeout)) {
+        Ok(_) => Ok(open.iter().map(|fd| !fd.revents().is_empty()).collect()),
+        Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
+        Err(errno) => Err(errno.into()),
+    }
+}

@@ -1,0 +1,166 @@
+//! What the child does to itself before it reads the first byte of a stranger's disk: it gives up everything.
+//!
+//! Afterwards it can read one descriptor, write to standard output and error, get memory up to a limit, and end. Each
+//! layer holds without the others; only Landlock may be missing, for not every kernel has it, and the answer says so.
+
+use std::os::fd::{AsRawFd as _, BorrowedFd};
+
+use landlock::{ABI, Access as _, AccessFs, AccessNet, RulesetAttr as _, RulesetError, RulesetStatus, Scope};
+use nix::libc;
+use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
+use rustix::thread::{CapabilitySet, CapabilitySets};
+use seccompiler::{
+    BackendError, BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
+    SeccompRule,
+};
+use serde::{Deserialize, Serialize};
+
+/// Most address space, in bytes: the program, and what it allocates.
+const MAX_ADDRESS_SPACE_BYTES: u64 = 256 << 20;
+/// Most processor time, in seconds.
+const MAX_PROCESSOR_SECONDS: u64 = 60;
+/// The newest Landlock that is asked for; the kernel gives what it has of it.
+const LANDLOCK: ABI = ABI::V6;
+
+/// How much of Landlock the kernel enforces: access to files, network, signals and abstract sockets, all refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Landlock {
+    /// All that was asked for.
+    Full,
+    /// As much as this kernel's older version can.
+    Partial,
+    /// Nothing: this kernel has it not, or it is switched off.
+    None,
+}
+
+/// A layer that could not be put on. The child then reads nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum SandboxError {
+    /// A call of the kernel failed.
+    #[error("cannot {action}")]
+    Kernel {
+        /// What was to be done.
+        action: &'static str,
+        /// What the kernel answered.
+        source: rustix::io::Errno,
+    },
+    /// Landlock is there and refused the rules.
+    #[error("cannot restrict access to files and network")]
+    Landlock(#[from] RulesetError),
+    /// The filter of system calls cannot be made.
+    #[error("cannot make the filter of system calls")]
+    Filter(#[from] BackendError),
+    /// The filter of system calls cannot be installed.
+    #[error("cannot install the filter of system calls")]
+    Install(#[from] seccompiler::Error),
+}
+
+/// Gives up every right but to read `disk`, write to standard output and error, and end.
+///
+/// The process must have one thread, and must not have read anything of the disk.
+///
+/// # Errors
+/// If a layer other than Landlock cannot be put on. Some may be on by then; the process has to end.
+pub fn enter(disk: BorrowedFd<'_>) -> Result<Landlock, SandboxError> {
+    let filter = filter(disk)?;
+    isolate()?;
+    let landlock = restrict_paths()?;
+    limit_resources()?;
+    seccompiler::apply_filter(&filter)?;
+    Ok(landlock)
+}
+
+fn kernel(action: &'static str) -> impl FnOnce(rustix::io::Errno) -> SandboxError {
+    move |source| SandboxError::Kernel { action, source }
+}
+
+/// No rights, none to be had, and no life beyond that of the parent.
+fn isolate() -> Result<(), SandboxError> {
+    let none = CapabilitySet::empty();
+    rustix::thread::set_no_new_privs(true).map_err(kernel("forbid new privileges"))?;
+    rustix::process::set_parent_process_death_signal(Some(Signal::KILL)).map_err(kernel("follow the parent"))?;
+    rustix::process::set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(kernel("forbid tracing"))?;
+    // The bounding set stays: it matters to exec alone, which the filter refuses and new privileges would not survive.
+    rustix::thread::set_capabilities(None, CapabilitySets { effective: none, permitted: none, inheritable: none })
+        .map_err(kernel("drop capabilities"))
+}
+
+fn restrict_paths() -> Result<Landlock, SandboxError> {
+    // Without a single rule, all that is handled is refused.
+    let status = landlock::Ruleset::default()
+        .handle_access(AccessFs::from_all(LANDLOCK))?
+        .handle_access(AccessNet::from_all(LANDLOCK))?
+        .scope(Scope::from_all(LANDLOCK))?
+        .create()?
+        .restrict_self()?;
+    Ok(match status.ruleset {
+        RulesetStatus::FullyEnforced => Landlock::Full,
+        RulesetStatus::PartiallyEnforced => Landlock::Partial,
+        RulesetStatus::NotEnforced => Landlock::None,
+    })
+}
+
+fn limit_resources() -> Result<(), SandboxError> {
+    for (resource, limit) in [
+        (Resource::As, MAX_ADDRESS_SPACE_BYTES),
+        (Resource::Cpu, MAX_PROCESSOR_SECONDS),
+        (Resource::Fsize, 0),
+        // What is open stays open; nothing more can be.
+        (Resource::Nofile, 0),
+        (Resource::Nproc, 0),
+        (Resource::Core, 0),
+    ] {
+        let limit = Rlimit { current: Some(limit), maximum: Some(limit) };
+        rustix::process::setrlimit(resource, limit).map_err(kernel("limit resources"))?;
+    }
+    Ok(())
+}
+
+/// The system calls that are left. Any other fails with EPERM: what a library tries by the way is no reason to die.
+fn filter(disk: BorrowedFd<'_>) -> Result<BpfProgram, BackendError> {
+    let number = |fd: i32| u64::from(fd.unsigned_abs());
+    let no_exec = || argument(2, SeccompCmpOp::MaskedEq(flag(libc::PROT_EXEC)), 0);
+    let anonymous = argument(3, SeccompCmpOp::MaskedEq(flag(libc::MAP_ANONYMOUS)), flag(libc::MAP_ANONYMOUS))?;
+    let to = |fd: i32| SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, number(fd))?]);
+    let own = SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?])?;
+    let restricted = [
+        (libc::SYS_pread64, vec![to(disk.as_raw_fd())?]),
+        (libc::SYS_write, vec![to(libc::STDOUT_FILENO)?, to(libc::STDERR_FILENO)?]),
+        (libc::SYS_mmap, vec![SeccompRule::new(vec![no_exec()?, anonymous])?]),
+        (libc::SYS_mprotect, vec![SeccompRule::new(vec![no_exec()?])?]),
+        // A panic that aborts signals itself, and nobody else.
+        (libc::SYS_tgkill, vec![own]),
+    ];
+    let free = FREE_CALLS.into_iter().map(|call| (call, Vec::new()));
+    let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let arch = std::env::consts::ARCH.try_into()?;
+    SeccompFilter::new(restricted.into_iter().chain(free).collect(), refused, SeccompAction::Allow, arch)?.try_into()
+}
+
+/// System calls that are harmless whatever their arguments: memory, time, ending, and what a panic needs.
+const FREE_CALLS: [i64; 15] = [
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_madvise,
+    libc::SYS_brk,
+    libc::SYS_futex,
+    libc::SYS_clock_gettime,
+    libc::SYS_getrandom,
+    libc::SYS_close,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigaction,
+    libc::SYS_sigaltstack,
+    libc::SYS_gettid,
+];
+
+fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {
+    SeccompCondition::new(index, SeccompCmpArgLen::Dword, operator, value)
+}
+
+fn flag(bits: i32) -> u64 {
+    bits.unsigned_abs().into()
+}
