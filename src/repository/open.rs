@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
+use object_store::client::{HttpClient, HttpConnector};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
@@ -20,6 +21,7 @@ use super::retry::Policy;
 use super::settings::Settings;
 use super::store::{Store, StoreError};
 use super::{Repository, RepositoryError, key};
+use crate::net::http::HttpSettings;
 
 /// The longest that a connection may take to be made.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -88,7 +90,8 @@ fn store(settings: &Settings) -> Result<Store, RepositoryError> {
         }
         Location::Http(url) => HttpBuilder::new()
             .with_url(url.as_str())
-            .with_client_options(client_options(settings).map_err(&invalid)?)
+            .with_client_options(plain())
+            .with_http_connector(Connector::new(settings).map_err(&invalid)?)
             .with_retry(never_again())
             .build()
             .map(|store| Arc::new(store) as Arc<dyn ObjectStore>),
@@ -105,6 +108,11 @@ fn store(settings: &Settings) -> Result<Store, RepositoryError> {
 
 fn prefixed(store: impl ObjectStore, prefix: &str) -> Arc<dyn ObjectStore> {
     if prefix.is_empty() { Arc::new(store) } else { Arc::new(PrefixStore::new(store, prefix)) }
+}
+
+/// Without TLS as well: nothing that is read is believed, and what is secret of a request is its signature.
+fn plain() -> ClientOptions {
+    ClientOptions::new().with_allow_http(true)
 }
 
 /// The one place that makes a request again is [`retry`](super::retry).
@@ -133,7 +141,8 @@ fn s3(settings: &Settings, bucket: &str) -> Result<AmazonS3Builder, String> {
         .with_bucket_name(bucket)
         .with_virtual_hosted_style_request(settings.virtual_host_style)
         .with_conditional_put(S3ConditionalPut::ETagMatch)
-        .with_client_options(client_options(settings)?)
+        .with_client_options(plain())
+        .with_http_connector(Connector::new(settings)?)
         .with_retry(never_again());
     if let Some(region) = &settings.region {
         builder = builder.with_region(region);
@@ -144,23 +153,26 @@ fn s3(settings: &Settings, bucket: &str) -> Result<AmazonS3Builder, String> {
     Ok(builder)
 }
 
-fn client_options(settings: &Settings) -> Result<ClientOptions, String> {
-    let mut options = ClientOptions::new()
-        // Nothing that is read is believed, and what is secret of a request is its signature.
-        .with_allow_http(true)
-        .with_connect_timeout(CONNECT)
-        .with_read_timeout(settings.stall())
-        .with_timeout_disabled();
-    if let Some(proxy) = &settings.proxy {
-        options = options.with_proxy_url(proxy.as_str());
+/// The one kind of HTTP client that this program has, as the object store wants it.
+#[derive(Debug)]
+struct Connector(reqwest::Client);
+
+impl Connector {
+    fn new(settings: &Settings) -> Result<Self, String> {
+        let http = HttpSettings {
+            ca: settings.ca.clone(),
+            proxy: settings.proxy.clone(),
+            connect_timeout: CONNECT,
+            read_timeout: settings.stall(),
+        };
+        http.client().map(Self).map_err(|error| crate::text::chain(&error))
     }
-    if let Some(path) = &settings.ca {
-        let pem = std::fs::read(path).map_err(|error| format!("cannot read {}: {error}", path.display()))?;
-        let certificates = object_store::Certificate::from_pem_bundle(&pem)
-            .map_err(|error| format!("{} holds no PEM certificates: {error}", path.display()))?;
-        options = certificates.into_iter().fold(options, ClientOptions::with_root_certificate);
+}
+
+impl HttpConnector for Connector {
+    fn connect(&self, _options: &ClientOptions) -> object_store::Result<HttpClient> {
+        Ok(HttpClient::new(self.0.clone()))
     }
-    Ok(options)
 }
 
 /// What an S3 server knows a client by.

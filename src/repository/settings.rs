@@ -32,7 +32,7 @@ pub struct Settings {
     /// credential of the same form, if there is one, then the environment (`AWS_ACCESS_KEY_ID` and so on).
     #[serde(default)]
     pub credentials: Option<PathBuf>,
-    /// A file of PEM certificates that are trusted besides those of the system.
+    /// A file of PEM certificates, which alone are trusted; if absent, those of the system are.
     #[serde(default)]
     pub ca: Option<PathBuf>,
     /// Proxy for all requests; if absent, `HTTP_PROXY`, `HTTPS_PROXY` and `NO_PROXY` of the environment hold.
