@@ -11,7 +11,7 @@ use super::image::noise;
 use crate::disk::mem::{Call, Fault, MemDevice};
 use crate::image::group::{GroupSize, Layout, is_zero};
 use crate::image::scan::Piece;
-use crate::provision::capture::{CaptureJob, FreeMap};
+use crate::provision::capture::{CaptureJob, FreeMap, Sink};
 use crate::provision::error::ProvisionError;
 use crate::provision::progress::{Counters, Progress, Stage};
 use crate::reason::{DomainError as _, Reason};
@@ -66,7 +66,7 @@ fn capture(device: &MemDevice, free: &[Range<u64>], workers: usize) -> Result<Ca
         }
         Ok(())
     };
-    run(device, free, workers, &counters, &CancellationToken::new(), &sink)?;
+    Job { device, free, workers, counters: &counters, cancel: &CancellationToken::new() }.run(&sink)?;
     let (content, seen) = content.into_inner().expect("no panic");
     assert!(seen.into_iter().all(|seen| seen), "every group came");
     assert_eq!(counters.stage(), Stage::Read);
@@ -74,17 +74,27 @@ fn capture(device: &MemDevice, free: &[Range<u64>], workers: usize) -> Result<Ca
     Ok(Captured { content, progress: counters.progress() })
 }
 
-fn run(
-    device: &MemDevice,
-    free: &[Range<u64>],
+struct Job<'a> {
+    device: &'a MemDevice,
+    free: &'a [Range<u64>],
     workers: usize,
-    counters: &Counters,
-    cancel: &CancellationToken,
-    sink: &(dyn Fn(&Piece) -> Result<(), ProvisionError> + Sync),
-) -> Result<(), ProvisionError> {
-    let free = FreeMap::new(free.to_vec(), LEN);
-    let workers = NonZeroUsize::new(workers).expect("some");
-    CaptureJob { device, layout: layout(), free: &free, workers, counters, cancel }.run(sink)
+    counters: &'a Counters,
+    cancel: &'a CancellationToken,
+}
+
+impl Job<'_> {
+    fn run(&self, sink: &Sink<'_, ProvisionError>) -> Result<(), ProvisionError> {
+        let free = FreeMap::new(self.free.to_vec(), LEN);
+        let workers = NonZeroUsize::new(self.workers).expect("some");
+        let Self { device, counters, cancel, .. } = *self;
+        CaptureJob { device, layout: layout(), free: &free, workers, counters, cancel }.run(sink)
+    }
+}
+
+/// Captures a disk with one worker.
+fn capture_to(device: &MemDevice, free: &[Range<u64>], sink: &Sink<'_, ProvisionError>) -> Result<(), ProvisionError> {
+    let (counters, cancel) = (Counters::default(), CancellationToken::new());
+    Job { device, free, workers: 1, counters: &counters, cancel: &cancel }.run(sink)
 }
 
 #[test]
@@ -128,12 +138,12 @@ fn reads_are_runs_of_4_mib() {
 #[test]
 fn a_disk_that_is_all_free_is_one_hole() {
     let device = device(512);
-    let (counters, pieces) = (Counters::default(), Mutex::new(Vec::new()));
+    let pieces = Mutex::new(Vec::new());
     let keep = |piece: &Piece| {
         pieces.lock().expect("no panic").push(piece.clone());
         Ok(())
     };
-    run(&device, &[0..LEN], 2, &counters, &CancellationToken::new(), &keep).expect("readable");
+    capture_to(&device, &[0..LEN], &keep).expect("readable");
     assert_eq!(pieces.into_inner().expect("no panic"), [Piece::Hole { first: 0, count: 145 }]);
     assert_eq!(device.reads(), []);
 }
@@ -209,7 +219,8 @@ fn a_cancel_ends_it_between_runs() {
     let (device, cancel) = (device(512), CancellationToken::new());
     let also = cancel.clone();
     device.before(Call::Read, 0, move || also.cancel());
-    let error = run(&device, &[], 1, &Counters::default(), &cancel, &|_| Ok(())).expect_err("cancelled");
+    let job = Job { device: &device, free: &[], workers: 1, counters: &Counters::default(), cancel: &cancel };
+    let error = job.run(&|_| Ok(())).expect_err("cancelled");
     assert_eq!((error.reason(), device.calls(Call::Read)), (Reason::OperationCancelled, 1));
 }
 
@@ -217,7 +228,7 @@ fn a_cancel_ends_it_between_runs() {
 fn what_the_sink_answers_ends_it_and_is_its_error() {
     let device = device(512);
     let full = |_: &Piece| Err(ProvisionError::Protocol { detail: "the sink is full" });
-    let error = run(&device, &[], 1, &Counters::default(), &CancellationToken::new(), &full).expect_err("full");
+    let error = capture_to(&device, &[], &full).expect_err("full");
     assert!(matches!(error, ProvisionError::Protocol { .. }), "{error}");
     assert_eq!(device.calls(Call::Read), 1);
 }
@@ -229,7 +240,7 @@ fn a_piece_that_is_kept_stays_what_it_was() {
         pieces.lock().expect("no panic").push(piece.clone());
         Ok(())
     };
-    run(&device, &[], 1, &Counters::default(), &CancellationToken::new(), &keep).expect("readable");
+    capture_to(&device, &[], &keep).expect("readable");
     let content = device.content();
     for piece in pieces.into_inner().expect("no panic") {
         if let Piece::Data { first, content: data, .. } = piece {
