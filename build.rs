@@ -27,6 +27,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure()
         // Bulk data is handed from the wire to the workers without another copy.
         .bytes(".bms.agent.v1.GroupData.payload")
+        .bytes(".bms.agent.v1.CapturedGroups.payload")
+        // The digest of a request is over its bytes, which must not change with the order of a hash map.
+        .btree_map(".bms.agent.v1.CaptureImageRequest.labels")
         .extern_path(".google.rpc.Status", "::tonic_types::Status")
         .compile_fds(descriptors)?;
     Ok(())

@@ -28,12 +28,14 @@ use crate::provision::token::PlanTokens;
 use crate::provision::verify::{Expectation, VerifyJob};
 use crate::repository::Settings;
 
+mod capture;
 mod error;
 mod journal;
 mod pull;
 #[cfg(test)]
 mod tests;
 
+pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
 pub use error::AgentError;
 pub use journal::{Journal, JournalError};
 pub use pull::{Found, ImageSource, PullRequest, Pulled};
@@ -248,6 +250,7 @@ impl Agent {
             len_bytes: plan.image.layout.len_bytes(),
             warnings: report.warnings,
             disk: plan.disk,
+            captured: None,
         })
     }
 
@@ -315,7 +318,7 @@ fn run_verify(
     let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
     let job = VerifyJob { device, expectation, workers, counters: &operation.counters, cancel: &operation.cancel };
     let root = *job.run()?.as_bytes();
-    Ok(Outcome { disk, root, len_bytes: expectation.layout().len_bytes(), warnings: Vec::new() })
+    Ok(Outcome { disk, root, len_bytes: expectation.layout().len_bytes(), warnings: Vec::new(), captured: None })
 }
 
 /// Starts the thread of an operation. The hold on the disk goes with it, and ends with it, whatever becomes of callers.

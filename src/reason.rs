@@ -169,6 +169,8 @@ reasons! {
 
     /// What was read back is not what was written.
     ReadBackMismatch = "READ_BACK_MISMATCH", DataLoss, "the disk does not keep what it is given: replace it";
+    /// A sector of the disk that is captured cannot be read.
+    CaptureUnreadable = "CAPTURE_UNREADABLE", DataLoss, "replace the disk; what can still be read of it is for a rescue tool, for an image with holes where data was would be a lie";
     /// The disk does not hold what it should.
     DiskMismatch = "DISK_MISMATCH", DataLoss, "the disk changed since its install; install again with --in-place to repair it";
     /// There is nothing to verify the disk against.

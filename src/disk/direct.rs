@@ -21,6 +21,8 @@ use super::ioctl;
 pub enum Mode {
     /// For reading; others may use the disk.
     Read,
+    /// For reading; the kernel refuses if anything else holds the disk, and keeps others from taking it.
+    ReadExclusive,
     /// For reading and writing; the kernel refuses if anything else holds the disk, and keeps others from taking it.
     WriteExclusive,
 }
@@ -40,7 +42,10 @@ impl DirectDevice {
     /// # Errors
     /// What the kernel answered: ELOOP for a link, EBUSY for a disk in use, `InvalidInput` for what is no block device.
     pub fn open(node: &Path, mode: Mode, rotational: bool) -> io::Result<Self> {
-        let exclusive = if mode == Mode::WriteExclusive { OFlag::O_EXCL } else { OFlag::empty() };
+        let exclusive = match mode {
+            Mode::Read => OFlag::empty(),
+            Mode::ReadExclusive | Mode::WriteExclusive => OFlag::O_EXCL,
+        };
         // O_NONBLOCK: a FIFO in place of the node must not hold the agent; it means nothing to a disk.
         let flags = OFlag::O_DIRECT | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | exclusive;
         let file =

@@ -66,6 +66,16 @@ pub enum GuardError {
         /// What was seen.
         detail: String,
     },
+    /// The disk cannot be captured.
+    #[error("disk {disk} cannot be captured: {detail}")]
+    NotAtRest {
+        /// Kernel name of the disk.
+        disk: String,
+        /// Why.
+        reason: Reason,
+        /// What was seen.
+        detail: String,
+    },
     /// The disk cannot be looked at again.
     #[error(transparent)]
     Discovery(#[from] DiscoveryError),
@@ -83,7 +93,7 @@ impl DomainError for GuardError {
             Self::NotBlock { .. } => Reason::DiskNodeNotBlock,
             Self::Busy { .. } => Reason::DiskBusy,
             Self::Changed { .. } => Reason::DiskChanged,
-            Self::Refused { reason, .. } => *reason,
+            Self::Refused { reason, .. } | Self::NotAtRest { reason, .. } => *reason,
             Self::Discovery(error) => error.reason(),
         }
     }
@@ -100,7 +110,9 @@ impl DomainError for GuardError {
                 ("selected", selected.clone()),
                 ("open", open.clone()),
             ],
-            Self::Refused { disk, detail, .. } => vec![("disk", disk.clone()), ("detail", detail.clone())],
+            Self::Refused { disk, detail, .. } | Self::NotAtRest { disk, detail, .. } => {
+                vec![("disk", disk.clone()), ("detail", detail.clone())]
+            }
             Self::Discovery(error) => error.metadata(),
         }
     }
@@ -119,6 +131,29 @@ pub fn open_for_writing(discovery: &Discovery, selected: &Disk) -> Result<Direct
         None => Ok(device),
         Some(refusal) => {
             Err(GuardError::Refused { disk: selected.name.clone(), reason: refusal.reason, detail: refusal.detail })
+        }
+    }
+}
+
+/// Opens a disk for reading, exclusively, if it still is the disk that was selected and nothing uses it: what is read
+/// then is one state of it. Whatever forbids writing forbids this, but for being read-only.
+///
+/// # Errors
+/// Everything that speaks against it.
+pub fn open_for_capture(discovery: &Discovery, selected: &Disk) -> Result<DirectDevice, GuardError> {
+    // The kernel only says that a disk is busy; this says why.
+    check_at_rest(discovery, selected)?;
+    let device = open(discovery, selected, Mode::ReadExclusive)?;
+    check_at_rest(discovery, &check_identity(discovery, selected, &device)?)?;
+    Ok(device)
+}
+
+fn check_at_rest(discovery: &Discovery, disk: &Disk) -> Result<(), GuardError> {
+    let refusals = disk.refusals(&discovery.scan()?);
+    match refusals.into_iter().find(|refusal| refusal.reason != Reason::DiskReadOnly) {
+        None => Ok(()),
+        Some(refusal) => {
+            Err(GuardError::NotAtRest { disk: disk.name.clone(), reason: refusal.reason, detail: refusal.detail })
         }
     }
 }
@@ -185,7 +220,7 @@ fn describe(identity: &Identity) -> String {
 mod tests {
     use std::fs;
 
-    use super::{GuardError, open_for_reading, open_for_writing};
+    use super::{GuardError, open_for_capture, open_for_reading, open_for_writing};
     use crate::disk::discovery::Disk;
     use crate::disk::fixture::Fixture;
     use crate::reason::{DomainError as _, Reason};
@@ -200,8 +235,9 @@ mod tests {
 
     fn check(fixture: &Fixture, disk: &Disk, reason: Reason) {
         let discovery = fixture.discovery();
-        let errors: [GuardError; 2] = [
+        let errors: [GuardError; 3] = [
             open_for_writing(&discovery, disk).expect_err("no disk"),
+            open_for_capture(&discovery, disk).expect_err("no disk"),
             open_for_reading(&discovery, disk).expect_err("no disk"),
         ];
         for error in errors {
@@ -258,5 +294,16 @@ mod tests {
         disk.name = "/dev/null".to_owned();
         let error = open_for_reading(&fixture.discovery(), &disk).expect_err("no disk");
         assert_eq!(error.reason(), Reason::DiskNodeNotBlock, "{error:?}");
+    }
+
+    #[test]
+    fn a_disk_that_is_only_read_only_may_be_captured() {
+        let fixture = Fixture::new();
+        fixture.nvme("nvme0n1", "259:0", "S1").attribute("ro", "1\n");
+        fixture.nvme("nvme1n1", "259:1", "S2").attribute("removable", "1\n");
+        let reason = |disk: &Disk| open_for_capture(&fixture.discovery(), disk).expect_err("no node").reason();
+        let disks = fixture.scan();
+        assert_eq!(reason(&disks[0]), Reason::DiskGone, "it was opened");
+        assert_eq!(reason(&disks[1]), Reason::DiskRemovable, "it was not");
     }
 }

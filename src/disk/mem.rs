@@ -45,6 +45,8 @@ struct State {
     faults: Vec<(Call, Range<usize>, Fault)>,
     hooks: Vec<(Call, usize, Hook)>,
     calls: [usize; 4],
+    reads: Vec<Range<u64>>,
+    unreadable: Vec<Range<u64>>,
     diskseq: u64,
 }
 
@@ -100,6 +102,16 @@ impl MemDevice {
     /// Lets something happen just before the `nth` call of a kind, counted from 0, is carried out.
     pub(crate) fn before(&self, call: Call, nth: usize, hook: impl FnOnce() + Send + 'static) {
         self.state().hooks.push((call, nth, Box::new(hook)));
+    }
+
+    /// Makes every read fail that touches a range.
+    pub(crate) fn make_unreadable(&self, range: Range<u64>) {
+        self.state().unreadable.push(range);
+    }
+
+    /// What was read so far, in order.
+    pub(crate) fn reads(&self) -> Vec<Range<u64>> {
+        self.state().reads.clone()
     }
 
     /// How many calls of a kind there were.
@@ -181,6 +193,11 @@ impl BlockDevice for MemDevice {
         self.check(offset, data.len() as u64, data.as_ptr().addr())?;
         let mut state = self.state();
         let fault = state.strike(Call::Read);
+        let range = offset..offset + data.len() as u64;
+        state.reads.push(range.clone());
+        if state.unreadable.iter().any(|bad| bad.start < range.end && range.start < bad.end) {
+            return Err(Errno::ENODATA.into());
+        }
         data.copy_from_slice(state.slice(offset, data.len()));
         match fault {
             None => Ok(()),

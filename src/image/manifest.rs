@@ -194,6 +194,9 @@ pub struct Manifest {
     /// Hardware model of the server that it was captured from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_hardware_model: Option<String>,
+    /// How it was captured, if it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<Capture>,
     /// What was found of the plug-ins when it was imported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin_report: Option<serde_json::Value>,
@@ -205,6 +208,31 @@ pub struct Manifest {
     /// From when on it may not be installed any more, in seconds since 1970.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub not_after: Option<u64>,
+}
+
+/// What of a disk becomes an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CaptureMode {
+    /// What the file systems use; the rest is zero.
+    UsedBlocks,
+    /// Every bit.
+    BitExact,
+}
+
+/// How an image was captured.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// What of the disk became the image.
+    pub mode: CaptureMode,
+    /// Model of the disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_model: Option<String>,
+    /// Bytes that no file system used, and that are zero in the image.
+    pub free_bytes: u64,
+    /// What was found of each file system, for people.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<String>,
 }
 
 /// Bytes that are no manifest.

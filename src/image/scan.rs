@@ -45,6 +45,31 @@ pub enum Piece {
     },
 }
 
+impl Piece {
+    /// A run that begins with group `first`, cut into stretches of holes and of data: a group without a chaining value is
+    /// a hole.
+    pub(crate) fn cut(
+        layout: Layout,
+        first: u64,
+        values: &[Option<ChainingValue>],
+        content: &Bytes,
+    ) -> impl Iterator<Item = Self> {
+        let group_len = layout.group_size().as_usize();
+        let mut at = 0;
+        values.chunk_by(|a, b| a.is_some() == b.is_some()).map(move |stretch| {
+            let (start, end) = (at, at + stretch.len());
+            at = end;
+            let first = first + start as u64;
+            let chaining_values: Vec<_> = stretch.iter().copied().flatten().collect();
+            if chaining_values.is_empty() {
+                return Self::Hole { first, count: stretch.len() as u64 };
+            }
+            let content = content.slice(start * group_len..(end * group_len).min(content.len()));
+            Self::Data { first, chaining_values, content }
+        })
+    }
+}
+
 /// Takes pieces, until it breaks.
 pub type Sink<'a> = dyn Fn(Piece) -> ControlFlow<()> + Sync + 'a;
 
@@ -163,18 +188,8 @@ impl<'a> Job<'a> {
     fn hand_on(&self, layout: Layout, run: Span, mut buffer: Buffer) -> Result<ControlFlow<()>, SourceError> {
         let values = self.hash(layout, run, buffer.as_mut())?;
         let content = run_bytes(layout, run, buffer);
-        let group_len = layout.group_size().as_usize();
-        let mut at = 0;
-        for stretch in values.chunk_by(|a, b| a.is_some() == b.is_some()) {
-            let (first, count) = (run.first + at as u64, stretch.len());
-            let bytes = at * group_len..((at + count) * group_len).min(content.len());
-            at += count;
-            let chaining_values: Vec<_> = stretch.iter().copied().flatten().collect();
-            let flow = (self.sink)(if chaining_values.is_empty() {
-                Piece::Hole { first, count: count as u64 }
-            } else {
-                Piece::Data { first, chaining_values, content: content.slice(bytes) }
-            });
+        for piece in Piece::cut(layout, run.first, &values, &content) {
+            let flow = (self.sink)(piece);
             if flow.is_break() {
                 return Ok(flow);
             }

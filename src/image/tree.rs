@@ -187,6 +187,18 @@ fn decode_entry((entry, group): (&[u8; ENTRY_BYTES], u64)) -> Result<Group, Tree
 pub struct OffersDigest(blake3::Hasher);
 
 impl OffersDigest {
+    /// The digest of all groups of an image.
+    pub fn of(groups: &[Group]) -> [u8; 32] {
+        let mut digest = Self::default();
+        for group in groups {
+            match group {
+                Group::Hole => digest.hole(),
+                Group::Data(value) => digest.data(value),
+            }
+        }
+        digest.finish()
+    }
+
     /// Adds a data group.
     pub fn data(&mut self, chaining_value: &ChainingValue) {
         self.0.update(&[DATA_FLAG]).update(&chaining_value.0);

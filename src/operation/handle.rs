@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use super::rate::{Rate, eta};
 use crate::disk::discovery::Disk;
+use crate::image::manifest::ImageId;
 use crate::provision::progress::{Counters, Progress, Stage};
 use crate::reason::{DomainError, Reason};
 
@@ -19,6 +20,8 @@ pub enum OperationKind {
     Install,
     /// Verifies a disk.
     Verify,
+    /// Captures a disk.
+    Capture,
 }
 
 /// How an operation ended well.
@@ -32,6 +35,23 @@ pub struct Outcome {
     pub len_bytes: u64,
     /// What did not go as it should, but does no harm.
     pub warnings: Vec<String>,
+    /// What a capture made.
+    pub captured: Option<Captured>,
+}
+
+/// What a capture made.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Captured {
+    /// Id of the image; none if it went to the caller.
+    pub image: Option<ImageId>,
+    /// Content that is not in holes, in bytes.
+    pub data_bytes: u64,
+    /// Of it, what was new to the repository, or went to the caller, in bytes.
+    pub new_bytes: u64,
+    /// Of it, what the repository had already, in bytes.
+    pub present_bytes: u64,
+    /// Bytes of objects that were written, compressed.
+    pub stored_bytes: u64,
 }
 
 /// How an operation or a call ended otherwise.
@@ -191,6 +211,7 @@ impl Operation {
     const fn work(&self, progress: &Progress) -> (u64, u64) {
         match self.kind {
             OperationKind::Verify => (progress.verified_bytes, progress.total_bytes),
+            OperationKind::Capture => (progress.read_bytes, progress.total_bytes),
             OperationKind::Install => {
                 let placed = progress.written_bytes + progress.present_bytes + progress.hole_bytes;
                 (u64::midpoint(placed, progress.verified_bytes), progress.total_bytes)

@@ -7,4 +7,4 @@ mod handle;
 pub mod rate;
 pub mod registry;
 
-pub use handle::{Failure, Operation, OperationKind, Outcome, Snapshot};
+pub use handle::{Captured, Failure, Operation, OperationKind, Outcome, Snapshot};

@@ -7,12 +7,12 @@ use super::record::RecordError;
 use crate::disk::device::DeviceError;
 use crate::reason::{DomainError, Reason};
 
-/// What an image was fetched from failed, in its own words. What kinds of sources there are is not known here.
+/// What an image was fetched from, or captured to, failed, in its own words. What kinds there are is not known here.
 #[derive(Debug)]
 pub struct SourceFailure(Box<dyn DomainError>);
 
 impl SourceFailure {
-    /// Keeps the error of a source.
+    /// Keeps the error of a source, or of where an image goes.
     pub fn new(error: impl DomainError) -> Self {
         Self(Box::new(error))
     }
@@ -36,7 +36,7 @@ pub enum ProvisionError {
     /// The device failed.
     #[error(transparent)]
     Device(#[from] DeviceError),
-    /// What the image is fetched from failed.
+    /// What the image is fetched from, or captured to, failed.
     #[error(transparent)]
     Source(SourceFailure),
     /// A group's bytes are not what was offered.
@@ -131,6 +131,20 @@ pub enum ProvisionError {
         /// First byte of the group or block.
         offset: u64,
     },
+    /// A block of the disk cannot be read.
+    #[error(
+        "block {lba} of disk {disk}, at byte {offset}, cannot be read: its content is lost, and nothing else may stand for it"
+    )]
+    Unreadable {
+        /// Kernel name of the disk.
+        disk: String,
+        /// First byte of the block.
+        offset: u64,
+        /// Number of the block, in logical blocks.
+        lba: u64,
+        /// What the kernel answered.
+        source: std::io::Error,
+    },
     /// A verification found something else than expected.
     #[error("disk {disk} does not hold the image: {detail}")]
     Mismatch {
@@ -175,6 +189,7 @@ impl DomainError for ProvisionError {
             Self::Incomplete { .. } => Reason::PushIncomplete,
             Self::Interrupted { .. } => Reason::PushInterrupted,
             Self::ReadBack { .. } => Reason::ReadBackMismatch,
+            Self::Unreadable { .. } => Reason::CaptureUnreadable,
             Self::Mismatch { .. } => Reason::DiskMismatch,
             Self::Cancelled { .. } => Reason::OperationCancelled,
             Self::Record(error) => error.reason(),
@@ -212,6 +227,9 @@ impl DomainError for ProvisionError {
                 vec![("disk", disk.clone()), ("receivedBytes", received_bytes.to_string())]
             }
             Self::ReadBack { disk, offset } => vec![("disk", disk.clone()), ("offset", offset.to_string())],
+            Self::Unreadable { disk, offset, lba, .. } => {
+                vec![("disk", disk.clone()), ("offset", offset.to_string()), ("lba", lba.to_string())]
+            }
             Self::Mismatch { disk, offsets, groups, .. } => {
                 let list: Vec<_> = offsets.iter().map(u64::to_string).collect();
                 vec![("disk", disk.clone()), ("groups", groups.to_string()), ("offsets", list.join(","))]

@@ -4,10 +4,13 @@
 //! verifies, writes and reads back (`worker`); the `ledger` knows what is proven of each group; the `queue` says
 //! what is to be done next; the [`boot_region`] is held in memory until everything else is proven.
 //!
+//! The other way round, [`capture`] turns a disk into the groups of an image.
+//!
 //! A repository that is pulled from will feed the same [`feed`]; looking inside the image and adjusting its partition
 //! table belong between read-back and commit, in [`install`].
 
 pub mod boot_region;
+pub mod capture;
 pub mod error;
 pub mod feed;
 pub mod install;

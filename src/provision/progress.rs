@@ -17,10 +17,15 @@ pub enum Stage {
     Commit = 3,
     /// Nothing is left to do.
     Done = 4,
+    /// The disk is read, hashed, and what is new of it handed on.
+    Read = 5,
+    /// The rest is stored, and becomes an image.
+    Store = 6,
 }
 
 impl Stage {
-    const ALL: [Self; 5] = [Self::Prepare, Self::Write, Self::ReadBack, Self::Commit, Self::Done];
+    const ALL: [Self; 7] =
+        [Self::Prepare, Self::Write, Self::ReadBack, Self::Commit, Self::Done, Self::Read, Self::Store];
 }
 
 /// Bytes by kind. They only grow.
@@ -32,14 +37,18 @@ pub struct Progress {
     pub received_bytes: u64,
     /// Content as it came over the wire.
     pub wire_bytes: u64,
-    /// Content found on the disk already.
+    /// Content found on the disk already; of a capture, in the repository.
     pub present_bytes: u64,
-    /// Holes zeroed or found zero.
+    /// Holes zeroed or found zero; of a capture, zero or free.
     pub hole_bytes: u64,
     /// Content written.
     pub written_bytes: u64,
     /// Bytes read back and found right.
     pub verified_bytes: u64,
+    /// Of a capture: bytes that were read, or are known to be free.
+    pub read_bytes: u64,
+    /// Of a capture: content that was new, and was handed on.
+    pub uploaded_bytes: u64,
 }
 
 /// The counters behind [`Progress`], shared by all threads of an operation.
@@ -53,6 +62,8 @@ pub struct Counters {
     pub(crate) hole: Counter,
     pub(crate) written: Counter,
     pub(crate) verified: Counter,
+    pub(crate) read: Counter,
+    pub(crate) uploaded: Counter,
 }
 
 /// A number of bytes that grows.
@@ -62,6 +73,11 @@ pub(crate) struct Counter(AtomicU64);
 impl Counter {
     pub(crate) fn add(&self, bytes: u64) {
         self.0.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// Takes over what was counted elsewhere.
+    pub(crate) fn raise_to(&self, bytes: u64) {
+        self.0.fetch_max(bytes, Ordering::Relaxed);
     }
 
     fn value(&self) -> u64 {
@@ -91,6 +107,8 @@ impl Counters {
             hole_bytes: self.hole.value(),
             written_bytes: self.written.value(),
             verified_bytes: self.verified.value(),
+            read_bytes: self.read.value(),
+            uploaded_bytes: self.uploaded.value(),
         }
     }
 }

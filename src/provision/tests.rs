@@ -3,6 +3,7 @@
 
 mod any_source;
 mod cancel;
+mod capture;
 mod crash;
 mod faults;
 mod hostile;

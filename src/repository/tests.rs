@@ -60,6 +60,7 @@ fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
         },
         content: Content::of(tree),
         source_hardware_model: None,
+        capture: None,
         plugin_report: None,
         parent: None,
         created_at: 1,

@@ -4,10 +4,11 @@ use uuid::Uuid;
 
 use super::proto::v1;
 use super::status::RequestError;
-use crate::agent::{ImageSource, InstallRequest, PullRequest, VerifyAgainst};
+use crate::agent::{CaptureRequest, ImageSource, InstallRequest, NewImage, PullRequest, VerifyAgainst};
 use crate::disk::identity::Transport;
 use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
+use crate::image::manifest::{CaptureMode, Kind, is_name};
 use crate::operation::registry::Request;
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Encoding, FeedEvent, Offered, Part};
@@ -112,6 +113,63 @@ fn optional_root(field: &'static str, bytes: &[u8], errors: &mut RequestError) -
             None
         }
     }
+}
+
+/// What to capture, and what becomes of it.
+pub(super) fn capture_image_request(
+    request: v1::CaptureImageRequest,
+) -> Result<(CaptureRequest, NewImage), RequestError> {
+    let mut errors = RequestError::default();
+    let kind = match v1::ImageKind::try_from(request.kind) {
+        Ok(v1::ImageKind::Public) => Kind::Public,
+        Ok(v1::ImageKind::Private | v1::ImageKind::Unspecified) => Kind::Private,
+        Err(error) => {
+            errors.add("kind", error.to_string());
+            Kind::Private
+        }
+    };
+    for (field, text) in [("name", &request.name), ("version", &request.version), ("owner", &request.owner)] {
+        if !is_name(text) {
+            errors.add(field, "must be 1 to 128 of letters, digits, `.`, `_` and `-`, and not only dots");
+        }
+    }
+    let named = (!request.repository.is_empty()).then_some(request.repository.as_str());
+    check_text("repository", named, MAX_TEXT_BYTES / 2, &mut errors);
+    let capture = capture_request(request.disk, request.bit_exact, request.group_size_bytes, errors)?;
+    let v1::CaptureImageRequest { repository, name, version, owner, description, labels, .. } = request;
+    Ok((capture, NewImage { repository, name, version, description, labels, kind, owner }))
+}
+
+/// What to capture for the caller, and how to send it.
+pub(super) fn stream_capture_request(
+    request: v1::StreamCaptureRequest,
+) -> Result<(CaptureRequest, Encoding), RequestError> {
+    let mut errors = RequestError::default();
+    let encoding = match v1::Encoding::try_from(request.encoding) {
+        Ok(v1::Encoding::Raw | v1::Encoding::Unspecified) => Encoding::Raw,
+        Ok(v1::Encoding::Zstd) => Encoding::Zstd,
+        Err(error) => {
+            errors.add("encoding", error.to_string());
+            Encoding::Raw
+        }
+    };
+    Ok((capture_request(request.disk, request.bit_exact, request.group_size_bytes, errors)?, encoding))
+}
+
+fn capture_request(
+    disk: Option<v1::DiskSelector>,
+    bit_exact: bool,
+    group_size_bytes: u64,
+    mut errors: RequestError,
+) -> Result<CaptureRequest, RequestError> {
+    let selector = selector(disk, &mut errors);
+    let group_size = match group_size_bytes {
+        0 => None,
+        bytes => GroupSize::new(bytes).map_err(|error| errors.add("group_size_bytes", error.to_string())).ok(),
+    };
+    errors.check()?;
+    let mode = if bit_exact { CaptureMode::BitExact } else { CaptureMode::UsedBlocks };
+    Ok(CaptureRequest { selector, mode, group_size })
 }
 
 /// What to verify.

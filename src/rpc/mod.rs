@@ -3,6 +3,7 @@
 //! Nothing here hashes, reads or writes a disk: that is the work of threads behind a bounded channel.
 
 mod auth;
+mod capture;
 mod convert;
 mod disk;
 mod host;

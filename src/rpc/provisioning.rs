@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
-use super::{blocking, convert, follow, push, refuse, view};
+use super::{blocking, capture, convert, follow, push, refuse, view};
 use crate::agent::{Agent, Install};
 use crate::provision::token;
 
@@ -23,6 +23,7 @@ pub(super) struct ProvisioningHandler(pub(super) Arc<Agent>);
 #[tonic::async_trait]
 impl ProvisioningService for ProvisioningHandler {
     type PushImageStream = ReceiverStream<Result<v1::PushImageResponse, Status>>;
+    type StreamCaptureStream = ReceiverStream<Result<v1::StreamCaptureResponse, Status>>;
 
     async fn plan_install(
         &self,
@@ -62,6 +63,31 @@ impl ProvisioningService for ProvisioningHandler {
         let operation = blocking(move || agent.install_image(&id, &request, &token)).await?;
         follow(&operation);
         Ok(Response::new(view::operation(&operation, &operation.snapshot())))
+    }
+
+    async fn capture_image(
+        &self,
+        request: Request<v1::CaptureImageRequest>,
+    ) -> Result<Response<longrunning::Operation>, Status> {
+        let request = request.into_inner();
+        let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
+        let (request, image) = convert::capture_image_request(request).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let operation = blocking(move || agent.capture_image(&id, &request, &image)).await?;
+        follow(&operation);
+        Ok(Response::new(view::operation(&operation, &operation.snapshot())))
+    }
+
+    async fn stream_capture(
+        &self,
+        request: Request<v1::StreamCaptureRequest>,
+    ) -> Result<Response<Self::StreamCaptureStream>, Status> {
+        let (request, encoding) =
+            convert::stream_capture_request(request.into_inner()).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let streamed = blocking(move || agent.stream_capture(&request, encoding)).await?;
+        follow(&streamed.operation);
+        Ok(Response::new(capture::carry(streamed)))
     }
 
     async fn push_image(

@@ -121,6 +121,7 @@ fn metadata(operation: &Operation, snapshot: &Snapshot) -> v1::OperationMetadata
     let kind = match operation.kind {
         OperationKind::Install => v1::OperationKind::Install,
         OperationKind::Verify => v1::OperationKind::Verify,
+        OperationKind::Capture => v1::OperationKind::Capture,
     };
     v1::OperationMetadata {
         kind: kind.into(),
@@ -143,6 +144,8 @@ const fn stage(stage: Stage) -> v1::Stage {
         Stage::ReadBack => v1::Stage::ReadBack,
         Stage::Commit => v1::Stage::Commit,
         Stage::Done => v1::Stage::Done,
+        Stage::Read => v1::Stage::Read,
+        Stage::Store => v1::Stage::Store,
     }
 }
 
@@ -155,6 +158,8 @@ const fn progress(progress: &Progress) -> v1::Progress {
         hole_bytes: progress.hole_bytes,
         written_bytes: progress.written_bytes,
         verified_bytes: progress.verified_bytes,
+        read_bytes: progress.read_bytes,
+        uploaded_bytes: progress.uploaded_bytes,
     }
 }
 
@@ -166,6 +171,22 @@ fn response(kind: OperationKind, outcome: &Outcome, moved: &Progress) -> Any {
         OperationKind::Install => {
             let (progress, warnings) = (Some(progress(moved)), outcome.warnings.clone());
             any("bms.agent.v1.InstallResult", &v1::InstallResult { disk, root, size_bytes, progress, warnings })
+        }
+        OperationKind::Capture => {
+            let captured = outcome.captured.unwrap_or_default();
+            let result = v1::CaptureImageResult {
+                disk,
+                root,
+                size_bytes,
+                image_id: captured.image.map(|id| id.to_string()).unwrap_or_default(),
+                data_bytes: captured.data_bytes,
+                new_bytes: captured.new_bytes,
+                present_bytes: captured.present_bytes,
+                stored_bytes: captured.stored_bytes,
+                progress: Some(progress(moved)),
+                warnings: outcome.warnings.clone(),
+            };
+            any("bms.agent.v1.CaptureImageResult", &result)
         }
     }
 }

@@ -93,6 +93,15 @@ pub(crate) enum Command {
     /// Install an image onto a disk. DESTROYS what is on the disk.
     #[command(after_help = disk_ending())]
     Install(InstallArgs),
+    /// Make an image of a disk, in a repository of the agent or in a file. The disk must be at rest: not mounted, not held.
+    #[command(after_help = disk_ending())]
+    Capture(CaptureArgs),
+    /// The same as capture.
+    #[command(after_help = disk_ending())]
+    Backup(CaptureArgs),
+    /// The same as install: put a captured image, or any other, onto a disk. DESTROYS what is on the disk.
+    #[command(after_help = disk_ending())]
+    Restore(InstallArgs),
     /// Read a disk and compare it with an image, a root, or the agent's record of its last install.
     #[command(after_help = disk_ending())]
     Verify(VerifyArgs),
@@ -273,6 +282,60 @@ pub(crate) struct InstallArgs {
     pub(crate) request_id: Option<Uuid>,
 }
 
+/// `capture` and `backup`
+#[derive(Debug, Args)]
+#[command(group = ArgGroup::new("target").args(["name", "to"]).required(true))]
+pub(crate) struct CaptureArgs {
+    /// The disk, as serial=S64GNE0R900001; see below.
+    #[arg(long, value_name = "SELECTOR")]
+    pub(crate) disk: Selector,
+    /// Name of the image in the repository: letters, digits, `.`, `_` and `-`.
+    #[arg(long)]
+    pub(crate) name: Option<String>,
+    /// Write a sparse raw file of this machine instead, which must not be there yet.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) to: Option<PathBuf>,
+    /// The repository, as the agent's configuration names it [default: the only one].
+    #[arg(long, value_name = "NAME", requires = "name")]
+    pub(crate) repository: Option<String>,
+    /// Version of the image [default: the present time, as 20261123T083000Z].
+    #[arg(long, requires = "name")]
+    pub(crate) version: Option<String>,
+    /// The project that owns the image.
+    #[arg(long, default_value = "operator", requires = "name")]
+    pub(crate) owner: String,
+    /// Who may use the image: everyone, or its owner alone.
+    #[arg(long, value_enum, default_value_t, value_name = "KIND", requires = "name")]
+    pub(crate) kind: CaptureKindArg,
+    /// Free text.
+    #[arg(long, default_value_t, hide_default_value = true, requires = "name")]
+    pub(crate) description: String,
+    /// A label; may be given several times.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label, requires = "name")]
+    pub(crate) labels: Vec<(String, String)>,
+    /// Capture every bit, also what no file system uses: deleted files, and what was there before.
+    #[arg(long)]
+    pub(crate) bit_exact: bool,
+    /// Size of the groups that are proven one by one: a power of two from 64K to 16M [default: 256K, and more for disks
+    /// of more than 64 GiB].
+    #[arg(long, value_name = "BYTES", value_parser = parse_group_size)]
+    pub(crate) group_size: Option<GroupSize>,
+    /// Compress what is sent to the file with zstd: for links slower than about 200 MB/s.
+    #[arg(long, requires = "to")]
+    pub(crate) compress: bool,
+    /// Id of this request: the same id and request are done once [default: a new one].
+    #[arg(long, value_name = "UUID", requires = "name")]
+    pub(crate) request_id: Option<Uuid>,
+}
+
+/// Who may use a captured image. What comes from a server is somebody's.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum CaptureKindArg {
+    Public,
+    #[default]
+    Private,
+}
+
 /// `verify`
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("against").args(["image", "root"]))]
@@ -351,7 +414,7 @@ mod tests {
     use clap::CommandFactory as _;
     use clap::Parser as _;
 
-    use super::{Cli, Command, OperationCommand, Selector};
+    use super::{CaptureKindArg, Cli, Command, OperationCommand, Selector};
 
     fn parse(line: &str) -> Result<Cli, clap::Error> {
         Cli::try_parse_from(line.split_whitespace())
@@ -373,10 +436,11 @@ mod tests {
         }
         let mut commands = Vec::new();
         walk(&mut Cli::command(), &mut commands);
-        assert_eq!(commands.len(), 9);
+        let on_a_disk = ["install", "restore", "capture", "backup", "verify"];
+        assert_eq!(commands.len(), 13);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
-            assert_eq!(help.contains("Selectors:"), ["install", "verify"].contains(&name.as_str()), "{name}:\n{help}");
+            assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name.as_str()), "{name}:\n{help}");
         }
     }
 
@@ -407,6 +471,31 @@ mod tests {
             "bmsctl verify".to_owned(),
         ] {
             assert_eq!(parse(&line).expect_err(&line).exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn a_capture_goes_into_a_repository_or_into_a_file() {
+        let line = "bmsctl capture --disk serial=A --name web --repository main --version 7 --owner me --kind public \
+                    --label a=b --label c=d --bit-exact --group-size 1M";
+        let Command::Capture(args) = parse(line).expect("valid").command else { panic!("another command") };
+        assert_eq!((args.name.as_deref(), args.kind, args.bit_exact), (Some("web"), CaptureKindArg::Public, true));
+        assert_eq!(args.labels.len(), 2);
+        let line = "bmsctl backup --disk serial=A --name web";
+        let Command::Backup(args) = parse(line).expect("valid").command else { panic!("another command") };
+        assert_eq!((args.kind, args.bit_exact, args.version), (CaptureKindArg::Private, false, None));
+        assert!(parse("bmsctl capture --disk serial=A --to disk.raw --compress").is_ok());
+        assert!(parse("bmsctl restore --disk serial=A --image web --yes").is_ok());
+        for line in [
+            "bmsctl capture --disk serial=A",
+            "bmsctl capture --name web",
+            "bmsctl capture --disk serial=A --name web --to disk.raw",
+            "bmsctl capture --disk serial=A --to disk.raw --version 7",
+            "bmsctl capture --disk serial=A --to disk.raw --owner me",
+            "bmsctl capture --disk serial=A --name web --compress",
+            "bmsctl capture --disk serial=A --name web --label a",
+        ] {
+            assert_eq!(parse(line).expect_err(line).exit_code(), 2);
         }
     }
 

@@ -12,6 +12,7 @@ use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
+use crate::capture::FileError;
 use crate::exit::Exit;
 use crate::import::InputError;
 use crate::push::ledger::LedgerError;
@@ -53,6 +54,9 @@ pub(crate) enum CtlError {
     /// The agent and this program do not understand each other.
     #[error("the agent's answer makes no sense: {what}")]
     Answer { what: &'static str },
+    /// A capture does not become a file.
+    #[error("there is no capture")]
+    Capture { source: FileError },
     /// What was offered, answered and read does not add up.
     #[error("the push cannot go on")]
     Books { source: LedgerError },
@@ -94,6 +98,7 @@ impl CtlError {
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
             | Self::Books { .. }
+            | Self::Capture { .. }
             | Self::Interrupted
             | Self::Abandoned { .. }
             | Self::Stdio { .. }
@@ -121,6 +126,7 @@ impl CtlError {
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
             Self::Interrupted | Self::Abandoned { .. } => Exit::Cancelled,
+            Self::Capture { source } => source.exit(),
             // A reader that goes away has what it wanted.
             Self::Stdio { source } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::ReadImage { .. }
@@ -130,6 +136,12 @@ impl CtlError {
             | Self::Stdio { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
+    }
+}
+
+impl From<FileError> for CtlError {
+    fn from(source: FileError) -> Self {
+        Self::Capture { source }
     }
 }
 

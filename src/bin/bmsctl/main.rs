@@ -1,5 +1,6 @@
 //! `bmsctl`: the command line of bms-agent. One file per noun; `push` is the client of the bulk stream.
 
+mod capture;
 mod cli;
 mod confirm;
 mod connect;
@@ -58,7 +59,8 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Host(command) => host::run(command, &agent, output).await,
         Command::Disk(command) => disk::run(command, &agent, output).await,
         Command::Image(command) => image::run(command, output),
-        Command::Install(args) => install::run(args, &agent, output).await,
+        Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
+        Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,
         Command::Operation(command) => operation::run(command, &agent, output).await,
     }

@@ -103,12 +103,12 @@ fn list_table(operations: &[OperationView]) -> String {
             or_dash(operation.kind.as_deref()),
             operation.disk.clone(),
             state(operation),
-            format!("{} of {}", bytes(operation.progress.verified_bytes), bytes(operation.progress.total_bytes)),
+            format!("{} of {}", bytes(seen_bytes(operation)), bytes(operation.progress.total_bytes)),
             or_dash(operation.started_at.as_deref().map(to_the_second).as_deref()),
             or_dash(lasted(operation).map(duration).as_deref()),
         ]
     });
-    table(["name", "kind", "disk", "state", "verified", "started", "took"], rows)
+    table(["name", "kind", "disk", "state", "verified or read", "started", "took"], rows)
 }
 
 /// The stage, or how it ended.
@@ -121,7 +121,7 @@ fn state(operation: &OperationView) -> String {
     }
 }
 
-/// All of an operation; also what `install` and `verify` print when they are done.
+/// All of an operation; also what `install`, `verify` and `capture` print when they are done.
 pub(crate) fn describe(operation: &OperationView) -> String {
     let progress = &operation.progress;
     let mut fields = Fields::new()
@@ -139,8 +139,18 @@ pub(crate) fn describe(operation: &OperationView) -> String {
             .field("holes", &bytes(progress.hole_bytes))
             .field("written", &bytes(progress.written_bytes));
     }
+    let capture = is_capture(operation);
+    if capture {
+        let image = operation.result.as_ref().and_then(|result| result.captured.as_ref()?.image_id.as_deref());
+        fields = fields
+            .maybe("image", image)
+            .field("holes", &bytes(progress.hole_bytes))
+            .field("present", &bytes(progress.present_bytes))
+            .field("new", &format!("{} ({} compressed)", bytes(progress.uploaded_bytes), bytes(progress.wire_bytes)));
+    }
+    let seen = format!("{} of {}", bytes(seen_bytes(operation)), bytes(progress.total_bytes));
     fields = fields
-        .field("verified", &format!("{} of {}", bytes(progress.verified_bytes), bytes(progress.total_bytes)))
+        .field(if capture { "read" } else { "verified" }, &seen)
         .some("started", operation.started_at.as_deref().map(to_the_second).as_deref())
         .maybe("took", took(operation).as_deref());
     if !operation.done {
@@ -153,6 +163,15 @@ pub(crate) fn describe(operation: &OperationView) -> String {
         fields = fields.field("error", &error.message).maybe("hint", error.hint);
     }
     fields.into_text()
+}
+
+fn is_capture(operation: &OperationView) -> bool {
+    operation.kind.as_deref() == Some("capture")
+}
+
+/// Bytes that were read and found right; of a capture, read.
+fn seen_bytes(operation: &OperationView) -> u64 {
+    if is_capture(operation) { operation.progress.read_bytes } else { operation.progress.verified_bytes }
 }
 
 /// Content that came, and how much of the wire it took if it was compressed.

@@ -120,8 +120,10 @@ fn stage(view: &OperationView) -> String {
 /// Bytes done, of all: as the agent counts, what an install put on the disk is half done, what it proved there whole.
 fn done_bytes(view: &OperationView) -> u64 {
     let progress = &view.progress;
-    if view.kind.as_deref() != Some("install") {
-        return progress.verified_bytes;
+    match view.kind.as_deref() {
+        Some("install") => {}
+        Some("capture") => return progress.read_bytes,
+        _ => return progress.verified_bytes,
     }
     let placed = progress.present_bytes + progress.hole_bytes + progress.written_bytes;
     u64::midpoint(placed, progress.verified_bytes)
@@ -138,11 +140,19 @@ fn details(view: &OperationView) -> String {
         parts.push(format!("{} left", time_left(eta)));
     }
     let progress = &view.progress;
-    let kinds =
-        [("written", progress.written_bytes), ("present", progress.present_bytes), ("holes", progress.hole_bytes)];
+    let kinds = [
+        ("written", progress.written_bytes),
+        ("new", progress.uploaded_bytes),
+        ("present", progress.present_bytes),
+        ("holes", progress.hole_bytes),
+    ];
     let counted = kinds.into_iter().filter(|(_, count)| *count > 0);
     parts.extend(counted.map(|(name, count)| format!("{} {name}", bytes(count))));
-    parts.push(format!("{} of {} verified", bytes(progress.verified_bytes), bytes(progress.total_bytes)));
+    let (seen, what) = match view.kind.as_deref() {
+        Some("capture") => (progress.read_bytes, "read"),
+        _ => (progress.verified_bytes, "verified"),
+    };
+    parts.push(format!("{} of {} {what}", bytes(seen), bytes(progress.total_bytes)));
     parts.join(", ")
 }
 

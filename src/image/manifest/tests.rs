@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Manifest, ManifestInvalid};
+use super::{CaptureMode, Manifest, ManifestInvalid};
 
 fn example() -> Value {
     json!({
@@ -23,6 +23,7 @@ fn example() -> Value {
         "content": {
             "root": "11".repeat(32),
             "group_size_bytes": 262_144,
+            "chunk_size_bytes": 1_048_576,
             "tree": "22".repeat(32),
             "data_bytes": 1_300_000_000,
             "stored_bytes": 400_000_000,
@@ -95,4 +96,18 @@ fn other_schemas_bad_digests_and_long_files_are_refused() {
     assert!(matches!(refused("/kind", json!("secret")), ManifestInvalid::Malformed(_)));
     let long = vec![b' '; super::MAX_BYTES + 1];
     assert!(matches!(Manifest::decode(&long), Err(ManifestInvalid::TooLong { .. })));
+}
+
+#[test]
+fn a_captured_image_says_how_and_need_not_name_a_system() {
+    let mut captured = example();
+    captured.as_object_mut().expect("an object").remove("os");
+    captured["source_hardware_model"] = json!("2288H V5");
+    captured["capture"] = json!({ "mode": "used-blocks", "disk_model": "SSD", "free_bytes": 5, "notes": ["ext4"] });
+    let manifest = Manifest::decode_strict(captured.to_string().as_bytes()).expect("valid");
+    let capture = manifest.capture.as_ref().expect("captured");
+    assert_eq!((manifest.os.is_none(), capture.mode, capture.free_bytes), (true, CaptureMode::UsedBlocks, 5));
+    captured["capture"] = json!({ "mode": "bit-exact", "free_bytes": 0 });
+    let manifest = Manifest::decode_strict(captured.to_string().as_bytes()).expect("valid");
+    assert_eq!(manifest.capture.expect("captured").mode, CaptureMode::BitExact);
 }

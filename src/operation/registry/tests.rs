@@ -41,7 +41,7 @@ fn begin(registry: &Arc<Registry>, id: u128, disk: &Disk) -> Result<Running, Reg
 }
 
 fn good(disk: &Disk) -> Result<Outcome, Failure> {
-    Ok(Outcome { disk: disk.clone(), root: [1; 32], len_bytes: 1, warnings: Vec::new() })
+    Ok(Outcome { disk: disk.clone(), root: [1; 32], len_bytes: 1, warnings: Vec::new(), captured: None })
 }
 
 #[test]

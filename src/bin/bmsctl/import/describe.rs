@@ -82,6 +82,7 @@ pub(super) fn manifest(args: &DescribeArgs, shape: Shape, block_size: Option<u32
         },
         content: Content::of(tree),
         source_hardware_model: None,
+        capture: None,
         plugin_report: None,
         parent: None,
         created_at: now,

@@ -17,8 +17,9 @@ use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    Encoding, GroupData, GroupOffer, GroupWant, PlanInstallRequest, PlanInstallResponse, PushAccepted, PushBegin,
-    PushImageRequest, PushImageResponse,
+    CaptureImageRequest, Encoding, GroupData, GroupOffer, GroupWant, InstallImageRequest, PlanInstallRequest,
+    PlanInstallResponse, PushAccepted, PushBegin, PushImageRequest, PushImageResponse, StreamCaptureRequest,
+    StreamCaptureResponse,
 };
 use prost::Message as _;
 use prost_types::Any;
@@ -188,6 +189,23 @@ async fn say(answers: &Answers, message: Answer) {
 impl ProvisioningService for Fake {
     async fn plan_install(&self, _: Request<PlanInstallRequest>) -> Result<Response<PlanInstallResponse>, Status> {
         Ok(Response::new(PlanInstallResponse::default()))
+    }
+
+    async fn install_image(&self, _: Request<InstallImageRequest>) -> Result<Response<Operation>, Status> {
+        Err(status(Reason::Internal, Code::Internal))
+    }
+
+    async fn capture_image(&self, _: Request<CaptureImageRequest>) -> Result<Response<Operation>, Status> {
+        Err(status(Reason::Internal, Code::Internal))
+    }
+
+    type StreamCaptureStream = Pin<Box<dyn Stream<Item = Result<StreamCaptureResponse, Status>> + Send>>;
+
+    async fn stream_capture(
+        &self,
+        _: Request<StreamCaptureRequest>,
+    ) -> Result<Response<Self::StreamCaptureStream>, Status> {
+        Err(status(Reason::Internal, Code::Internal))
     }
 
     type PushImageStream = Pin<Box<dyn Stream<Item = Result<PushImageResponse, Status>> + Send>>;

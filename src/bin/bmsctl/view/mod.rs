@@ -45,6 +45,25 @@ pub(crate) struct ImportView {
     pub(crate) stored_bytes: u64,
 }
 
+/// `capture --to`
+#[derive(Debug, Serialize)]
+pub(crate) struct CaptureFileView {
+    /// The file, as it was named.
+    pub(crate) file: String,
+    /// BLAKE3 of the raw content.
+    pub(crate) root: String,
+    /// Length of the raw content.
+    pub(crate) size_bytes: u64,
+    /// Bytes in groups that hold data.
+    pub(crate) data_bytes: u64,
+    /// Bytes in groups that are all zeroes.
+    pub(crate) hole_bytes: u64,
+    /// Bytes that no file system uses, and that were taken for zeroes.
+    pub(crate) free_bytes: u64,
+    /// What was found of each file system.
+    pub(crate) notes: Vec<String>,
+}
+
 /// `image hash`
 #[derive(Debug, Serialize)]
 pub(crate) struct ImageHashView {

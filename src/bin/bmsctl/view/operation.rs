@@ -1,4 +1,4 @@
-//! `operation`, and the results of `install` and `verify`
+//! `operation`, and the results of `install`, `verify` and `capture`
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prost::Message;
 use prost_types::Any;
 use serde::Serialize;
 
-use super::{DiskView, ErrorView, enum_name};
+use super::{DiskView, ErrorView, enum_name, non_empty};
 use crate::error::CtlError;
 use crate::format::hex;
 
@@ -16,12 +16,12 @@ use crate::format::hex;
 #[derive(Debug, Serialize)]
 pub(crate) struct OperationView {
     pub(crate) name: String,
-    /// `install` or `verify`.
+    /// `install`, `verify` or `capture`.
     pub(crate) kind: Option<String>,
     pub(crate) request_id: String,
     /// Kernel name of the disk.
     pub(crate) disk: String,
-    /// `prepare`, `write`, `read_back`, `commit` or `done`.
+    /// `prepare`, `write`, `read_back`, `commit`, `read`, `store` or `done`.
     pub(crate) stage: Option<String>,
     pub(crate) done: bool,
     pub(crate) cancel_requested: bool,
@@ -48,6 +48,8 @@ pub(crate) struct ProgressView {
     pub(crate) hole_bytes: u64,
     pub(crate) written_bytes: u64,
     pub(crate) verified_bytes: u64,
+    pub(crate) read_bytes: u64,
+    pub(crate) uploaded_bytes: u64,
 }
 
 /// What an operation proved.
@@ -59,6 +61,23 @@ pub(crate) struct ResultView {
     /// Bytes that the root covers.
     pub(crate) size_bytes: u64,
     pub(crate) warnings: Vec<String>,
+    /// What a capture made.
+    pub(crate) captured: Option<CapturedView>,
+}
+
+/// What a capture made.
+#[derive(Debug, Serialize)]
+pub(crate) struct CapturedView {
+    /// Null if it went to its caller.
+    pub(crate) image_id: Option<String>,
+    /// Bytes in groups that hold data.
+    pub(crate) data_bytes: u64,
+    /// Of them, those that the repository did not have.
+    pub(crate) new_bytes: u64,
+    /// Of them, those that it had.
+    pub(crate) present_bytes: u64,
+    /// Bytes of the objects that were written.
+    pub(crate) stored_bytes: u64,
 }
 
 impl OperationView {
@@ -101,11 +120,33 @@ impl ResultView {
         if is(response, "bms.agent.v1.VerifyDiskResult") {
             let result: v1::VerifyDiskResult = unpack(response, "bms.agent.v1.VerifyDiskResult")?;
             let disk = result.disk.unwrap_or_default().into();
-            return Ok(Self { disk, root: hex(&result.root), size_bytes: result.size_bytes, warnings: Vec::new() });
+            let (root, size_bytes) = (hex(&result.root), result.size_bytes);
+            return Ok(Self { disk, root, size_bytes, warnings: Vec::new(), captured: None });
+        }
+        if is(response, "bms.agent.v1.CaptureImageResult") {
+            return Ok(Self::of_capture(unpack(response, "bms.agent.v1.CaptureImageResult")?));
         }
         let result: v1::InstallResult = unpack(response, "bms.agent.v1.InstallResult")?;
         let disk = result.disk.unwrap_or_default().into();
-        Ok(Self { disk, root: hex(&result.root), size_bytes: result.size_bytes, warnings: result.warnings })
+        let (root, size_bytes) = (hex(&result.root), result.size_bytes);
+        Ok(Self { disk, root, size_bytes, warnings: result.warnings, captured: None })
+    }
+
+    fn of_capture(result: v1::CaptureImageResult) -> Self {
+        let captured = CapturedView {
+            image_id: non_empty(&result.image_id),
+            data_bytes: result.data_bytes,
+            new_bytes: result.new_bytes,
+            present_bytes: result.present_bytes,
+            stored_bytes: result.stored_bytes,
+        };
+        Self {
+            disk: result.disk.unwrap_or_default().into(),
+            root: hex(&result.root),
+            size_bytes: result.size_bytes,
+            warnings: result.warnings,
+            captured: Some(captured),
+        }
     }
 }
 
@@ -119,6 +160,8 @@ impl From<v1::Progress> for ProgressView {
             hole_bytes: progress.hole_bytes,
             written_bytes: progress.written_bytes,
             verified_bytes: progress.verified_bytes,
+            read_bytes: progress.read_bytes,
+            uploaded_bytes: progress.uploaded_bytes,
         }
     }
 }
@@ -202,6 +245,8 @@ pub(crate) mod tests {
                 "hole_bytes": 0,
                 "written_bytes": 0,
                 "verified_bytes": 40,
+                "read_bytes": 0,
+                "uploaded_bytes": 0,
             },
             "rate_bytes_per_second": 10,
             "eta_seconds": 6,
@@ -227,6 +272,16 @@ pub(crate) mod tests {
         let view = OperationView::new(operation(Some(operation::Result::Error(status)))).expect("well-formed");
         let error = view.error.expect("has an error");
         assert_eq!((error.exit, error.operation), (Exit::Cancelled, non_empty("operations/1")));
+    }
+
+    #[test]
+    fn a_capture_names_its_image_and_what_of_it_is_new() {
+        let made =
+            v1::CaptureImageResult { image_id: "ab".repeat(32), new_bytes: 5, ..v1::CaptureImageResult::default() };
+        let response = operation::Result::Response(any("CaptureImageResult", &made));
+        let view = OperationView::new(operation(Some(response))).expect("well-formed");
+        let captured = view.result.and_then(|result| result.captured).expect("captured");
+        assert_eq!((captured.image_id, captured.new_bytes), (Some("ab".repeat(32)), 5));
     }
 
     #[test]

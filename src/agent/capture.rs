@@ -1,0 +1,244 @@
+//! Captures: what is asked for, and how they begin. Where the image goes is the work of [`store`] and [`stream`].
+
+mod store;
+mod stream;
+
+use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use self::store::Store;
+pub use self::stream::{CaptureBegun, CaptureEvent, CapturedGroups, Streamed};
+use super::error::AgentError;
+use super::pull::runtime;
+use super::{Agent, spawn};
+use crate::clock::unix_seconds;
+use crate::disk::direct::DirectDevice;
+use crate::disk::discovery::Disk;
+use crate::disk::guard;
+use crate::disk::selector::Selector;
+use crate::hardware::host::{self, BootMode};
+use crate::image::group::{GroupSize, Layout};
+use crate::image::manifest::{
+    CaptureMode, Content, Digest, DiskShape, Firmware, Kind, Manifest, PartitionTable, SCHEMA,
+};
+use crate::operation::registry::{Begun, RegistryError, Request, Running};
+use crate::operation::{Failure, Operation, OperationKind};
+use crate::provision::capture::{CaptureJob, FreeMap, Sink};
+use crate::provision::error::ProvisionError;
+use crate::provision::feed::Encoding;
+use crate::provision::plan::PlanError;
+use crate::repository::RepositoryError;
+
+/// A request to capture a disk.
+#[derive(Debug, Clone)]
+pub struct CaptureRequest {
+    /// Which disk.
+    pub selector: Selector,
+    /// What of it.
+    pub mode: CaptureMode,
+    /// How it is cut; by its size if absent.
+    pub group_size: Option<GroupSize>,
+}
+
+/// An image that is to be.
+#[derive(Debug, Clone)]
+pub struct NewImage {
+    /// Name of the repository in the configuration; may be empty if there is only one.
+    pub repository: String,
+    /// Its name.
+    pub name: String,
+    /// Its version.
+    pub version: String,
+    /// Free text.
+    pub description: String,
+    /// What the caller says of it.
+    pub labels: BTreeMap<String, String>,
+    /// Who may use it.
+    pub kind: Kind,
+    /// Project that owns it.
+    pub owner: String,
+}
+
+/// A disk that is to be captured.
+#[derive(Debug)]
+struct Target {
+    disk: Disk,
+    layout: Layout,
+    mode: CaptureMode,
+    workers: NonZeroUsize,
+}
+
+/// A disk that is captured: open, and held by nobody else.
+#[derive(Debug)]
+struct Subject {
+    device: DirectDevice,
+    target: Target,
+    free: FreeMap,
+    /// What was found of each file system.
+    notes: Vec<String>,
+}
+
+impl Agent {
+    /// Begins to capture a disk into a repository, or finds the operation that the same request began.
+    ///
+    /// # Errors
+    /// If the repository is unknown, the image cannot be described, or the disk cannot be had. Whether the repository
+    /// can be used, the operation finds out.
+    pub fn capture_image(
+        self: &Arc<Self>,
+        id: &Request,
+        request: &CaptureRequest,
+        image: &NewImage,
+    ) -> Result<Arc<Operation>, AgentError> {
+        if let Some(operation) = self.registry.known(id)? {
+            return Ok(operation);
+        }
+        let (_, settings) = self.repository_settings(&image.repository)?;
+        let settings = settings.clone();
+        let target = self.target(request)?;
+        let manifest = self.draft(image, &target)?;
+        let runtime = runtime(&settings)?;
+        let running = match self.registry.begin(id, OperationKind::Capture, &target.disk)? {
+            Begun::New(running) => running,
+            Begun::Known(operation) => return Ok(operation),
+        };
+        let operation = running.operation().clone();
+        let (running, device) = self.open(running, &target.disk)?;
+        let store = Store { settings, manifest };
+        spawn("capture", running, {
+            let operation = operation.clone();
+            move |_| store.run(runtime, operation, Subject::new(device, target))
+        })?;
+        Ok(operation)
+    }
+
+    /// Begins to capture a disk for a caller who takes the image as it is read. A caller that goes away cancels it.
+    ///
+    /// # Errors
+    /// If the disk cannot be had.
+    pub fn stream_capture(
+        self: &Arc<Self>,
+        request: &CaptureRequest,
+        encoding: Encoding,
+    ) -> Result<Streamed, AgentError> {
+        let target = self.target(request)?;
+        // A stream is read once, so that there is nothing to find again.
+        let id = Request { id: Uuid::new_v4(), digest: [0; 32] };
+        let running = match self.registry.begin(&id, OperationKind::Capture, &target.disk)? {
+            Begun::New(running) => running,
+            Begun::Known(_) => return Err(RegistryError::RequestIdReused { id: id.id }.into()),
+        };
+        let operation = running.operation().clone();
+        let (running, device) = self.open(running, &target.disk)?;
+        let (events, received) = stream::channel(self.resources.in_flight_bytes(), target.layout);
+        spawn("capture", running, move |operation| {
+            stream::run(operation, &Subject::new(device, target), encoding, &events)
+        })?;
+        Ok(Streamed { operation, events: received })
+    }
+
+    fn target(&self, request: &CaptureRequest) -> Result<Target, AgentError> {
+        let all = self.discovery.scan()?;
+        let disk = request.selector.select(&all)?.clone();
+        let group_size = request.group_size.unwrap_or_else(|| GroupSize::for_image(disk.size_bytes));
+        let layout = Layout::new(disk.size_bytes, group_size);
+        let (groups, limit) = (layout.groups(), self.resources.max_groups());
+        if groups > limit {
+            return Err(PlanError::TreeTooLarge { groups, group_bytes: group_size.bytes(), limit }.into());
+        }
+        let workers = NonZeroUsize::new(self.resources.workers(layout)).unwrap_or(NonZeroUsize::MIN);
+        Ok(Target { disk, layout, mode: request.mode, workers })
+    }
+
+    /// Opens a disk for an operation, or takes the operation back.
+    fn open(&self, running: Running, disk: &Disk) -> Result<(Running, DirectDevice), AgentError> {
+        match guard::open_for_capture(&self.discovery, disk) {
+            Ok(device) => Ok((running, device)),
+            Err(error) => {
+                running.withdraw(Failure::from(&error));
+                Err(error.into())
+            }
+        }
+    }
+
+    /// The manifest, as far as it is known before the disk was read. What the caller says is checked here.
+    fn draft(&self, image: &NewImage, target: &Target) -> Result<Manifest, RepositoryError> {
+        let host = host::host_facts(&self.discovery.roots);
+        let size_bytes = target.layout.len_bytes();
+        let NewImage { repository: _, name, version, description, labels, kind, owner } = image.clone();
+        let manifest = Manifest {
+            schema: SCHEMA,
+            name,
+            version,
+            description,
+            labels,
+            kind,
+            owner,
+            os: None,
+            disk: DiskShape {
+                size_bytes,
+                logical_block_size: target.disk.logical_block_size,
+                partition_table: PartitionTable::None,
+                firmware: match host.boot_mode {
+                    BootMode::Uefi => Firmware::Uefi,
+                    BootMode::Bios => Firmware::Bios,
+                },
+                min_disk_bytes: size_bytes,
+                min_memory_bytes: 0,
+            },
+            content: unknown_content(target.layout),
+            source_hardware_model: host.model.product_name,
+            capture: None,
+            plugin_report: None,
+            parent: None,
+            created_at: unix_seconds(self.clock.0.now()),
+            not_after: None,
+        };
+        manifest.encode()?;
+        Ok(manifest)
+    }
+}
+
+/// The content of a disk that was not read.
+fn unknown_content(layout: Layout) -> Content {
+    let (nothing, group_size_bytes) = (Digest(blake3::hash(&[])), layout.group_size().bytes());
+    Content {
+        root: nothing,
+        group_size_bytes,
+        chunk_size_bytes: group_size_bytes,
+        tree: nothing,
+        data_bytes: 0,
+        stored_bytes: 0,
+    }
+}
+
+impl Subject {
+    /// Finds out what is free, as far as that is wanted.
+    fn new(device: DirectDevice, target: Target) -> Self {
+        let (free, notes) = match target.mode {
+            CaptureMode::BitExact => (Vec::new(), Vec::new()),
+            // The child without rights that parses file systems is asked here, once there is one: its ranges and notes.
+            CaptureMode::UsedBlocks => {
+                (Vec::new(), vec!["no file system was looked into: everything counts as used".to_owned()])
+            }
+        };
+        let free = FreeMap::new(free, target.layout.len_bytes());
+        Self { device, target, free, notes }
+    }
+
+    /// Reads the disk, and hands all of it to `sink`.
+    fn read(&self, operation: &Operation, sink: &Sink<'_, ProvisionError>) -> Result<(), ProvisionError> {
+        let job = CaptureJob {
+            device: &self.device,
+            layout: self.target.layout,
+            free: &self.free,
+            workers: self.target.workers,
+            counters: &operation.counters,
+            cancel: &operation.cancel,
+        };
+        job.run(sink)
+    }
+}
