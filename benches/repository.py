@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
 """Measures installs from a web server against the tools people use for that today, in one run, on one RAM-speed disk.
 
-    benches/repository.py [--rounds N] [--rivals-only] [IMAGE DIRECTORY]
+    benches/repository.py [--rounds N] [--rivals-only | --group-sizes] [IMAGE DIRECTORY]
 
-For:     docs/performance.md: it prints two markdown tables, the jobs and the figures F7 to F11 that follow from them.
+For:     docs/performance.md: it prints two markdown tables, the jobs and the figures F7 to F11 that follow from them; or,
+         with --group-sizes, one table of our installs of the image in groups of several sizes.
 Needs:   what harness.py needs, the images of tests/fixtures/debian-image.sh, and 10 GiB of memory. The first run builds
          two rivals, from crates.io and PyPI, which takes minutes.
 Leaves:  the two rivals, beside the images. The server is a local nginx, whose files are in memory. A new disk is full
@@ -46,8 +47,11 @@ COREOS_ZST = "coreos-installer, raw.zst"
 CASYNC = "casync over an older version, with it as seed"
 
 # The commands of ours, once for all: what goes into the repository, and what comes out of it.
-IMPORT = "bmsctl image import {image} --repository {repository} --name debian"
-INSTALL = "bmsctl install --image debian --repository main --disk {disk} --yes"
+INIT = "bmsctl repository init --repository {repository}"
+IMPORT = "bmsctl image import {image} --repository {repository} --name {name} --version 1 --group-size {size}"
+INSTALL = "bmsctl install --image operator/{name}:1 --repository main --disk {disk} --yes"
+NAME, GROUP_SIZE = "debian", "256K"
+GROUP_SIZES = ["64K", "256K", "512K", "1M"]
 SETTINGS = '[repositories.main]\nlocation = "http://{address}/repository/"\n'
 
 
@@ -67,7 +71,7 @@ class Job:
 
 
 JOBS = [
-    Job(PULL, INSTALL),
+    Job(PULL, INSTALL.replace("{name}", NAME)),
     Job(CURL_ZSTD, f"curl -sSf {{source}} | zstd -dc | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw.zst"),
     Job("curl, dd, raw", f"curl -sSf {{source}} | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw"),
     Job(IRONIC_RAW, f"{IRONIC}/bin/python {ROOT}/benches/ironic.py {{source}} {{device}} {{sha256}}", "disk.raw"),
@@ -78,13 +82,23 @@ JOBS = [
         " 2>{log} || grep -q 'udevd socket missing' {log} || { cat {log} >&2; exit 1; }",
         "disk.raw.zst",
     ),
-    Job(UPDATE, f"{INSTALL} --in-place", is_update=True),
+    Job(UPDATE, INSTALL.replace("{name}", NAME) + " --in-place", is_update=True),
     Job(
         CASYNC,
         "casync extract --seed-output=no --seed={old} --store={url}/store.castr {url}/debian.caibx {device} 2>{log}",
         is_update=True,
     ),
 ]
+
+
+def jobs_of_group_sizes() -> list[Job]:
+    """A full install and one in place, for each group size."""
+    jobs = []
+    for size in GROUP_SIZES:
+        install = INSTALL.replace("{name}", f"{NAME}-{size}")
+        jobs.append(Job(f"bmsctl install, groups of {size}", install))
+        jobs.append(Job(f"bmsctl install --in-place, groups of {size}", f"{install} --in-place", is_update=True))
+    return jobs
 
 
 @dataclass
@@ -197,16 +211,25 @@ def make_older_version(image: Path, old: Path) -> int:
     return len(changed) * BLOCK
 
 
-def publish(work: Path, images: Path, with_ours: bool) -> int:
+def store(image: Path, repository: Path, names: dict[str, str]) -> None:
+    """Makes a repository of one image, in groups of each size, by the name it is to have; says what it takes."""
+    environment = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
+    words = {"image": shlex.quote(str(image)), "repository": shlex.quote(str(repository))}
+    run("bash", "-c", INIT.format(**words), env=environment)
+    for name, size in names.items():
+        answer = run("bash", "-c", IMPORT.format(**words, name=name, size=size) + " --output json", env=environment)
+        stored = json.loads(answer)["stored_bytes"]
+        print(f"In groups of {size} the image is stored in {stored / 1e6:.0f} MB.")
+
+
+def publish(work: Path, images: Path, names: dict[str, str]) -> int:
     """Fills the directory that is served; says by how many bytes the older version differs."""
     image, www = images / "disk.raw", work / "www"
     www.mkdir()
     (www / "images").symlink_to(images.resolve())
     run("casync", "make", f"--store={www}/store.castr", www / "debian.caibx", image)
-    if with_ours:
-        words = {"image": shlex.quote(str(image)), "repository": shlex.quote(f"{www}/repository")}
-        environment = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
-        run("bash", "-c", IMPORT.format(**words), env=environment)
+    if names:
+        store(image, www / "repository", names)
     return make_older_version(image, work / "old.raw")
 
 
@@ -242,9 +265,9 @@ class Bench:
         run(*COMPARE, self.images / "disk.raw", self.disk.device)
         return Fetch(sample, fetched)
 
-    def jobs(self) -> dict[str, Callable[[], Fetch]]:
-        """The jobs that can be run: without a daemon, the rivals' only."""
-        return {job.name: lambda job=job: self.start(job) for job in JOBS if self.daemon or not job.is_ours}
+    def jobs(self, jobs: list[Job]) -> dict[str, Callable[[], Fetch]]:
+        """Those of the jobs that can be run: without a daemon, the rivals' only."""
+        return {job.name: lambda job=job: self.start(job) for job in jobs if self.daemon or not job.is_ours}
 
 
 def job_table(fetches: dict[str, list[Fetch]]) -> str:
@@ -287,26 +310,34 @@ def figures(fetches: dict[str, list[Fetch]], data_bytes: int) -> list[Figure]:
 def main() -> None:
     parser = argparse.ArgumentParser(description="installs from a web server against the rivals, as markdown")
     parser.add_argument("--rounds", type=int, default=5, help="runs of each job (5)")
-    parser.add_argument("--rivals-only", action="store_true", help="leave bms-agent out")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--rivals-only", action="store_true", help="leave bms-agent out")
+    which.add_argument("--group-sizes", action="store_true", help="leave the rivals out, and try several group sizes")
     parser.add_argument("images", type=Path, nargs="?", default=FIXTURES, help="where debian-image.sh left them")
     options = parser.parse_args()
     prepare(build=not options.rivals_only)
-    build_rivals()
+    if not options.group_sizes:
+        build_rivals()
+    jobs, names = JOBS, {NAME: GROUP_SIZE}
+    if options.group_sizes:
+        jobs, names = jobs_of_group_sizes(), {f"{NAME}-{size}": size for size in GROUP_SIZES}
+    if options.rivals_only:
+        names = {}
 
     image = options.images / "disk.raw"
     data_bytes = image.stat().st_blocks * 512
     settings = SETTINGS.format(address=ADDRESS)
     # coreos-installer asks for the partition table to be read again, which a loop device refuses without --partscan.
     with work_directory() as work, ram_disk(work, image.stat().st_size, "--partscan") as disk:
-        changed = publish(work, options.images, not options.rivals_only)
+        changed = publish(work, options.images, names)
         with (
             serving(work) as web,
             contextlib.nullcontext() if options.rivals_only else running_daemon(work, settings) as daemon,
         ):
-            fetches = interleave(options.rounds, Bench(options.images, work, disk, web, daemon).jobs())
+            fetches = interleave(options.rounds, Bench(options.images, work, disk, web, daemon).jobs(jobs))
     print(f"The older version differs in {changed / 1e6:.0f} MB of {data_bytes / 1e6:.0f} MB of data.", end="\n\n")
     print(job_table(fetches))
-    if not options.rivals_only:
+    if jobs is JOBS and names:
         rows = [figure.row() for figure in figures(fetches, data_bytes)]
         print("", table(["figure", "what", "demand", "median (spread)", "met"], rows), sep="\n")
 
