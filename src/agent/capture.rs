@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use self::store::Store;
@@ -14,7 +15,9 @@ pub use self::stream::{CaptureBegun, CaptureEvent, CapturedGroups, Streamed};
 use super::error::AgentError;
 use super::pull::runtime;
 use super::{Agent, spawn};
+use crate::byte_size::ByteSize;
 use crate::clock::unix_seconds;
+use crate::disk::device::{BlockDevice as _, Geometry};
 use crate::disk::direct::DirectDevice;
 use crate::disk::discovery::Disk;
 use crate::disk::guard;
@@ -24,6 +27,8 @@ use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{
     CaptureMode, Content, Digest, DiskShape, Firmware, Kind, Manifest, PartitionTable, SCHEMA,
 };
+use crate::inspect::child::{InspectError, Inspector};
+use crate::inspect::free::{FreeSpace, Outcome as VolumeOutcome, VolumeNote};
 use crate::operation::registry::{Begun, RegistryError, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind};
 use crate::provision::capture::{CaptureJob, FreeMap, Sink};
@@ -110,7 +115,7 @@ impl Agent {
         let store = Store { settings, manifest };
         spawn("capture", running, {
             let operation = operation.clone();
-            move |_| store.run(runtime, operation, Subject::new(device, target))
+            move |_| store.run(runtime, operation.clone(), Subject::new(device, target, &operation)?)
         })?;
         Ok(operation)
     }
@@ -135,7 +140,7 @@ impl Agent {
         let (running, device) = self.open(running, &target.disk)?;
         let (events, received) = stream::channel(self.resources.in_flight_bytes(), target.layout);
         spawn("capture", running, move |operation| {
-            stream::run(operation, &Subject::new(device, target), encoding, &events)
+            stream::run(operation, &Subject::new(device, target, operation)?, encoding, &events)
         })?;
         Ok(Streamed { operation, events: received })
     }
@@ -202,6 +207,28 @@ impl Agent {
     }
 }
 
+/// What of a disk is free: a child without rights is asked, which is not believed further than that.
+fn free_space(device: &DirectDevice, cancel: &CancellationToken) -> Result<FreeSpace, InspectError> {
+    let Geometry { len_bytes, logical_block_size, .. } = device.geometry();
+    let disk = device.reading_file().map_err(InspectError::Hear)?;
+    Inspector::default().free_space(disk, len_bytes, logical_block_size, cancel)
+}
+
+/// What was found of a file system, for people.
+fn describe(note: &VolumeNote) -> String {
+    let volume = match note.partition {
+        0 => "the disk".to_owned(),
+        number => format!("partition {number}"),
+    };
+    let kind = note.file_system.map(|kind| format!(" ({kind})")).unwrap_or_default();
+    match note.outcome {
+        VolumeOutcome::Read { free_bytes } => {
+            format!("{volume}{kind}: {} of {} are free", ByteSize(free_bytes), ByteSize(note.size_bytes))
+        }
+        VolumeOutcome::Whole { reason } => format!("{volume}{kind}: all of it counts as used: {reason}"),
+    }
+}
+
 /// The content of a disk that was not read.
 fn unknown_content(layout: Layout) -> Content {
     let (nothing, group_size_bytes) = (Digest(blake3::hash(&[])), layout.group_size().bytes());
@@ -217,16 +244,22 @@ fn unknown_content(layout: Layout) -> Content {
 
 impl Subject {
     /// Finds out what is free, as far as that is wanted.
-    fn new(device: DirectDevice, target: Target) -> Self {
-        let (free, notes) = match target.mode {
-            CaptureMode::BitExact => (Vec::new(), Vec::new()),
-            // The child without rights that parses file systems is asked here, once there is one: its ranges and notes.
-            CaptureMode::UsedBlocks => {
-                (Vec::new(), vec!["no file system was looked into: everything counts as used".to_owned()])
-            }
+    fn new(device: DirectDevice, target: Target, operation: &Operation) -> Result<Self, ProvisionError> {
+        let found = match target.mode {
+            CaptureMode::BitExact => FreeSpace::default(),
+            CaptureMode::UsedBlocks => match free_space(&device, &operation.cancel) {
+                Ok(space) => space,
+                Err(InspectError::Cancelled) => return Err(ProvisionError::Cancelled { disk: target.disk.name }),
+                Err(error) => {
+                    let note = format!("everything counts as used: {}", crate::text::chain(&error));
+                    tracing::warn!(note, "no free space was found");
+                    return Ok(Self { device, target, free: FreeMap::default(), notes: vec![note] });
+                }
+            },
         };
-        let free = FreeMap::new(free, target.layout.len_bytes());
-        Self { device, target, free, notes }
+        let notes = found.notes.iter().map(describe).collect();
+        let free = FreeMap::new(found.ranges, target.layout.len_bytes());
+        Ok(Self { device, target, free, notes })
     }
 
     /// Reads the disk, and hands all of it to `sink`.

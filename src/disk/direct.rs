@@ -75,6 +75,16 @@ impl DirectDevice {
         Ok(DeviceNumber::from_raw(self.file.metadata()?.rdev()))
     }
 
+    /// The same device for reading alone, as an open file of its own.
+    ///
+    /// # Errors
+    /// What the kernel answered.
+    pub fn reading_file(&self) -> io::Result<File> {
+        // Through the descriptor, not through /dev: whatever the node's name means by now, this is the same device.
+        let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
+        OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path)
+    }
+
     /// Disk sequence number of the open disk.
     pub const fn diskseq(&self) -> Option<u64> {
         self.diskseq
@@ -122,10 +132,7 @@ impl BlockDevice for DirectDevice {
     }
 
     fn fresh_reader(&self) -> io::Result<Box<dyn BlockDevice>> {
-        // Through the descriptor, not through /dev: whatever the node's name means by now, this is the same device.
-        let path = PathBuf::from(format!("/proc/self/fd/{}", self.file.as_raw_fd()));
-        let file = OpenOptions::new().read(true).custom_flags(OFlag::O_DIRECT.bits()).open(path)?;
-        let reader = Self::from_file(file, self.name.clone(), self.geometry.rotational)?;
+        let reader = Self::from_file(self.reading_file()?, self.name.clone(), self.geometry.rotational)?;
         if reader.diskseq != self.diskseq || reader.geometry != self.geometry {
             return Err(io::Error::other("the disk changed while it was open"));
         }
