@@ -5,6 +5,7 @@ mod convert;
 mod describe;
 mod download;
 mod input;
+mod progress;
 mod sandbox;
 mod store;
 

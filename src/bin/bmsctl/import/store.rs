@@ -1,7 +1,7 @@
 //! The writing side of an import: pieces of the scan go into the repository, and in the end they become an image.
 
 use std::ops::ControlFlow;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bms_agent::image::group::{GroupSize, Layout};
@@ -12,6 +12,7 @@ use bms_agent::repository::upload::Upload;
 use bms_agent::repository::{ImageWriter, Repository, StoredImage};
 
 use super::describe::{Shape, manifest};
+use super::progress::{Counts, show};
 use super::{Opened, open};
 use crate::cli::ImportArgs;
 use crate::error::CtlError;
@@ -42,8 +43,12 @@ pub(crate) fn run(args: &ImportArgs, output: &Output) -> Result<Exit, CtlError> 
             );
         }
         let upload = Arc::new(Upload::begin(repository, args.level).await?);
+        let read = Arc::new(AtomicU64::new(0));
+        let counts = Counts { read: read.clone(), upload: upload.counters().clone(), total: input.len_bytes() };
+        let shown = show(counts, output);
         let writing = upload.clone();
-        let written = tokio::task::spawn_blocking(move || write(input, group_size, &writing)).await;
+        let written = tokio::task::spawn_blocking(move || write(input, group_size, &writing, &read)).await;
+        drop(shown);
         let (tree, shape) = written.map_err(|source| CtlError::ReaderLost { source })??;
         let manifest = manifest(&args.describe, shape, args.block_size, &tree);
         Ok::<_, CtlError>((upload.commit(manifest, &tree).await?, upload))
@@ -53,11 +58,12 @@ pub(crate) fn run(args: &ImportArgs, output: &Output) -> Result<Exit, CtlError> 
 }
 
 /// Reads the image once and writes what the repository does not have.
-fn write(input: Input, group_size: GroupSize, upload: &Upload) -> Result<(Tree, Shape), CtlError> {
+fn write(input: Input, group_size: GroupSize, upload: &Upload, read: &AtomicU64) -> Result<(Tree, Shape), CtlError> {
     let writer = ImageWriter::new(upload, Layout::new(input.len_bytes().unwrap_or(u64::MAX >> 1), group_size));
     let head = Mutex::new(Vec::new());
     let failure = Mutex::new(None);
-    let sink = |piece| {
+    let sink = |piece: Piece| {
+        read.fetch_add(len_bytes(&piece, group_size), Ordering::Relaxed);
         if let Piece::Data { first: 0, content, .. } = &piece {
             *lock(&head) = content[..content.len().min(HEAD_BYTES)].to_vec();
         }
@@ -79,6 +85,14 @@ fn write(input: Input, group_size: GroupSize, upload: &Upload) -> Result<(Tree, 
     Ok((tree, shape))
 }
 
+/// Length of a piece; of one at the end of the image perhaps a little more.
+fn len_bytes(piece: &Piece, group_size: GroupSize) -> u64 {
+    match piece {
+        Piece::Hole { count, .. } => count.saturating_mul(group_size.bytes()),
+        Piece::Data { content, .. } => content.len() as u64,
+    }
+}
+
 /// A worker that panics takes the whole scan with it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -86,7 +100,7 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn view(image: &StoredImage, upload: &Upload, file: String, format: &str) -> ImportView {
     let counters = upload.counters();
-    let count = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let manifest = &image.manifest;
     ImportView {
         file,
