@@ -13,6 +13,7 @@ mod support;
 
 mod api;
 mod block_size;
+mod capture;
 mod concurrency;
 mod crash;
 mod debian;

@@ -35,7 +35,7 @@ fn listed_refusals(daemon: &Daemon, disk: &LoopDisk) -> Vec<String> {
 }
 
 /// Something that is undone in the end, also in a panic.
-struct Undo(&'static str, Vec<String>);
+pub(crate) struct Undo(&'static str, Vec<String>);
 
 impl Drop for Undo {
     fn drop(&mut self) {
@@ -44,7 +44,7 @@ impl Drop for Undo {
 }
 
 /// Mounts a new file system. Unmounted first, then the directory is removed: parts of a tuple are dropped in order.
-fn mount(node: &str) -> (Undo, tempfile::TempDir) {
+pub(crate) fn mount(node: &str) -> (Undo, tempfile::TempDir) {
     run("mkfs.ext4", &["-q", "-F", node]);
     let target = tempfile::tempdir().expect("temporary directory");
     let path = target.path().display().to_string();

@@ -40,6 +40,19 @@ impl LoopDisk {
         Self::make(tempdir(None), len_bytes, 512, &["--read-only"])
     }
 
+    /// A disk over a file that is there, and that the kernel refuses to write.
+    pub(crate) fn over(file: &Path) -> Self {
+        let len_bytes = fs::metadata(file).expect("the file").len();
+        let name = attach(file, 512, &["--read-only"]);
+        Self { dir: None, backing: file.to_owned(), name, len_bytes, block_size: 512, attached: true }
+    }
+
+    /// How many writes the kernel has sent to it so far.
+    pub(crate) fn writes(&self) -> u64 {
+        let stat = fs::read_to_string(format!("/sys/block/{}/stat", self.name)).expect("stat");
+        stat.split_whitespace().nth(4).and_then(|count| count.parse().ok()).expect("a number of writes")
+    }
+
     /// A disk whose partitions the kernel shows.
     pub(crate) fn with_partitions(len_bytes: u64) -> Self {
         Self::make(tempdir(None), len_bytes, 512, &["--partscan"])
