@@ -69,6 +69,16 @@ pub enum Kind {
     Private,
 }
 
+impl Kind {
+    /// Its name, as in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Public => "public",
+            Self::Private => "private",
+        }
+    }
+}
+
 /// Family of an operating system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -91,6 +101,17 @@ pub enum PartitionTable {
     None,
 }
 
+impl PartitionTable {
+    /// Its name, as in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gpt => "gpt",
+            Self::Mbr => "mbr",
+            Self::None => "none",
+        }
+    }
+}
+
 /// Firmware that can start an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -101,6 +122,17 @@ pub enum Firmware {
     Uefi,
     /// Either.
     Both,
+}
+
+impl Firmware {
+    /// Its name, as in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Bios => "bios",
+            Self::Uefi => "uefi",
+            Self::Both => "both",
+        }
+    }
 }
 
 /// The operating system of an image.
@@ -218,6 +250,16 @@ pub enum CaptureMode {
     UsedBlocks,
     /// Every bit.
     BitExact,
+}
+
+impl CaptureMode {
+    /// Its name, as in the manifest.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::UsedBlocks => "used-blocks",
+            Self::BitExact => "bit-exact",
+        }
+    }
 }
 
 /// How an image was captured.

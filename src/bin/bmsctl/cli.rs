@@ -1,17 +1,23 @@
 //! The command line as it is typed: one tree of clap types, which is also the help text.
 
+mod image;
+mod repository;
+
 use std::path::PathBuf;
 
 use bms_agent::disk::selector::Selector;
-use bms_agent::image::group::{GroupSize, Layout};
-use bms_agent::image::source::{Format, Source};
-use clap::builder::{OsStringValueParser, TypedValueParser as _};
+use bms_agent::image::group::GroupSize;
+use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
+pub(crate) use self::image::{
+    DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
+    SourceArgs,
+};
+pub(crate) use self::repository::{CheckArgs, GcArgs, InitArgs, RepositoryArgs, RepositoryCommand};
 use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
-use crate::import::ImageName;
 
 /// Names a disk, for those who type it.
 const SELECTOR_HELP: &str = "\
@@ -90,6 +96,9 @@ pub(crate) enum Command {
     /// Images, as files or elsewhere. Needs no agent.
     #[command(subcommand)]
     Image(ImageCommand),
+    /// Repositories of images. Needs no agent.
+    #[command(subcommand)]
+    Repository(RepositoryCommand),
     /// Install an image onto a disk. DESTROYS what is on the disk.
     #[command(after_help = disk_ending())]
     Install(InstallArgs),
@@ -124,123 +133,6 @@ pub(crate) enum DiskCommand {
     /// List the disks, what they are used for, and what would keep an install from them.
     #[command(after_help = ending())]
     List,
-}
-
-/// Of image files.
-#[derive(Debug, Subcommand)]
-pub(crate) enum ImageCommand {
-    /// Print the BLAKE3 of the raw content: what `b3sum` prints of the raw file.
-    #[command(after_help = ending())]
-    Hash(InputArgs),
-    /// Put an image into a repository, in any format that is read. What the repository has already is not sent again, so
-    /// an import that was interrupted goes on where it ended.
-    #[command(after_help = ending())]
-    Import(ImportArgs),
-}
-
-/// Which repository.
-#[derive(Debug, Args)]
-pub(crate) struct RepositoryArgs {
-    /// The repository: a directory, s3://BUCKET[/PREFIX], an http or https URL, or the name of one in --config.
-    #[arg(long, env = "BMSCTL_REPOSITORY", hide_env = true, value_name = "REPOSITORY")]
-    pub(crate) repository: String,
-    /// File with a table [repositories.NAME] for each repository, as the agent's configuration has.
-    #[arg(
-        long,
-        env = "BMSCTL_CONFIG",
-        hide_env = true,
-        value_name = "FILE",
-        default_value = "/etc/bms-agent/config.toml"
-    )]
-    pub(crate) config: PathBuf,
-}
-
-/// What an image is called, and what is said of it.
-#[derive(Debug, Args)]
-pub(crate) struct DescribeArgs {
-    /// Its name: letters, digits, `.`, `_` and `-`.
-    #[arg(long)]
-    pub(crate) name: String,
-    /// Its version, of the same letters [default: the present time, as 20261123T083000Z].
-    #[arg(long)]
-    pub(crate) version: Option<String>,
-    /// The project that owns it.
-    #[arg(long, default_value = "operator")]
-    pub(crate) owner: String,
-    /// Who may use it: everyone, or its owner alone.
-    #[arg(long, value_enum, default_value_t, value_name = "KIND")]
-    pub(crate) kind: KindArg,
-    /// Free text.
-    #[arg(long, default_value_t, hide_default_value = true)]
-    pub(crate) description: String,
-    /// A label; may be given several times.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
-    pub(crate) labels: Vec<(String, String)>,
-}
-
-/// Who may use an image.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
-pub(crate) enum KindArg {
-    #[default]
-    Public,
-    Private,
-}
-
-/// `image import`
-#[derive(Debug, Args)]
-pub(crate) struct ImportArgs {
-    #[command(flatten)]
-    pub(crate) input: InputArgs,
-    #[command(flatten)]
-    pub(crate) repository: RepositoryArgs,
-    #[command(flatten)]
-    pub(crate) describe: DescribeArgs,
-    /// Logical block size that the image was built for, where its partition table does not tell: 512 or 4096.
-    #[arg(long, value_name = "BYTES", value_parser = parse_block_size)]
-    pub(crate) block_size: Option<u32>,
-    /// Level of zstd, from 1 to 19. Higher levels are much slower, and make little difference when the image is installed.
-    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=19))]
-    pub(crate) level: i32,
-}
-
-/// How to read an image file.
-#[derive(Debug, Clone, Copy, Args)]
-pub(crate) struct SourceArgs {
-    /// Format of the file: raw, qcow2, gz, xz or zst [default: told by its content].
-    #[arg(long)]
-    pub(crate) format: Option<Format>,
-    /// Length of the raw content, where the file does not tell it: bytes, or with K, M, G, T.
-    #[arg(long, value_name = "BYTES", value_parser = parse_bytes)]
-    pub(crate) size: Option<u64>,
-    /// Size of the groups that are proven one by one: a power of two from 64K to 16M [default: 256K, and more for images
-    /// of more than 64 GiB].
-    #[arg(long, value_name = "BYTES", value_parser = parse_group_size)]
-    pub(crate) group_size: Option<GroupSize>,
-}
-
-impl SourceArgs {
-    /// How the content of a source is cut.
-    pub(crate) fn layout(&self, source: &Source) -> Layout {
-        let len = source.len_bytes();
-        Layout::new(len, self.group_size.unwrap_or_else(|| GroupSize::for_image(len)))
-    }
-}
-
-/// How to read an image, wherever it lies.
-#[derive(Debug, Args)]
-pub(crate) struct InputArgs {
-    /// The image: a file, `-` for standard input, or an http or https URL.
-    #[arg(value_name = "IMAGE", value_parser = OsStringValueParser::new().try_map(ImageName::parse))]
-    pub(crate) image: ImageName,
-    #[command(flatten)]
-    pub(crate) source: SourceArgs,
-    /// PEM certificates to trust, instead of those of the system, when the image is downloaded.
-    #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
-    /// Where images are kept for a while that cannot be read as they come: qcow2 from a stream, and what has to be
-    /// converted.
-    #[arg(long, value_name = "DIR", default_value = "/var/tmp")]
-    pub(crate) temp_dir: PathBuf,
 }
 
 /// `install`
@@ -388,14 +280,6 @@ pub(crate) struct OperationArgs {
 fn parse_group_size(text: &str) -> Result<GroupSize, String> {
     let bytes = parse_bytes(text).map_err(|error| error.to_string())?;
     GroupSize::new(bytes).map_err(|error| error.to_string())
-}
-
-fn parse_block_size(text: &str) -> Result<u32, String> {
-    match text {
-        "512" => Ok(512),
-        "4096" => Ok(4096),
-        _ => Err("a logical block size is 512 or 4096".to_owned()),
-    }
 }
 
 fn parse_label(text: &str) -> Result<(String, String), String> {

@@ -14,6 +14,7 @@ use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
 use crate::capture::FileError;
 use crate::exit::Exit;
+use crate::export::ExportError;
 use crate::import::InputError;
 use crate::push::ledger::LedgerError;
 use crate::settings::SettingsError;
@@ -69,6 +70,12 @@ pub(crate) enum CtlError {
     /// Standard output or input.
     #[error("standard input or output cannot be used")]
     Stdio { source: io::Error },
+    /// An exported file cannot be made.
+    #[error("the image is not exported")]
+    Export { source: ExportError },
+    /// The newest image is not a name for what is to be deleted.
+    #[error("{image} has no version: what is deleted is named by its id or with its version")]
+    NoVersion { image: String },
     /// The settings of a repository.
     #[error("cannot use the repositories of {}", path.display())]
     Settings { path: PathBuf, source: SettingsError },
@@ -90,6 +97,8 @@ impl CtlError {
             Self::OpenImage { .. }
             | Self::Input { .. }
             | Self::Settings { .. }
+            | Self::Export { .. }
+            | Self::NoVersion { .. }
             | Self::ReadImage { .. }
             | Self::ReaderLost { .. }
             | Self::NotConfirmed
@@ -120,6 +129,8 @@ impl CtlError {
             Self::OpenImage { .. }
             | Self::Input { .. }
             | Self::Settings { .. }
+            | Self::Export { .. }
+            | Self::NoVersion { .. }
             | Self::NotConfirmed
             | Self::NoTerminal => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
@@ -236,6 +247,7 @@ mod tests {
 
     use super::{CtlError, Failure};
     use crate::exit::Exit;
+    use crate::export::ExportError;
 
     fn status(code: Code) -> tonic::Status {
         let metadata = HashMap::from([("disk".to_owned(), "sda".to_owned())]);

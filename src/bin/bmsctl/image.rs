@@ -15,12 +15,18 @@ use crate::output::Output;
 use crate::push::workers;
 use crate::table::Fields;
 use crate::view::ImageHashView;
+use crate::{catalog, export};
 
 /// Runs a command on image files.
 pub(crate) fn run(command: &ImageCommand, output: &Output) -> Result<Exit, CtlError> {
     match command {
         ImageCommand::Hash(args) => show_hash(args, output),
         ImageCommand::Import(args) => import::run(args, output),
+        ImageCommand::List(args) => catalog::list(args, output),
+        ImageCommand::Show(args) => catalog::show(args, output),
+        ImageCommand::Verify(args) => catalog::verify(args, output),
+        ImageCommand::Export(args) => export::run(args, output),
+        ImageCommand::Delete(args) => catalog::delete(args, output),
     }
 }
 

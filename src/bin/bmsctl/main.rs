@@ -1,22 +1,26 @@
 //! `bmsctl`: the command line of bms-agent. One file per noun; `push` is the client of the bulk stream.
 
 mod capture;
+mod catalog;
 mod cli;
 mod confirm;
 mod connect;
 mod disk;
 mod error;
 mod exit;
+mod export;
 mod format;
 mod host;
 mod image;
 mod import;
 mod install;
 mod interrupt;
+mod meter;
 mod operation;
 mod output;
 mod progress;
 mod push;
+mod repository;
 mod settings;
 mod table;
 mod verify;
@@ -40,8 +44,17 @@ fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
-    if let Command::Image(command) = &cli.command {
-        return image::run(command, output);
+    match &cli.command {
+        Command::Image(command) => return image::run(command, output),
+        Command::Repository(command) => return repository::run(command, output),
+        Command::Host(_)
+        | Command::Disk(_)
+        | Command::Install(_)
+        | Command::Capture(_)
+        | Command::Backup(_)
+        | Command::Restore(_)
+        | Command::Verify(_)
+        | Command::Operation(_) => {}
     }
     // One thread moves all messages; content is read, hashed and compressed on threads beside it: one for the scan, one
     // for a prompt, and the rest to compress.
@@ -59,6 +72,7 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Host(command) => host::run(command, &agent, output).await,
         Command::Disk(command) => disk::run(command, &agent, output).await,
         Command::Image(command) => image::run(command, output),
+        Command::Repository(command) => repository::run(command, output),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,

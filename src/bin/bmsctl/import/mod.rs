@@ -5,10 +5,10 @@ mod convert;
 mod describe;
 mod download;
 mod input;
-mod progress;
 mod sandbox;
 mod store;
 
+pub(crate) use self::describe::stamp;
 pub(crate) use self::describe::stamp;
 pub(crate) use self::input::{ImageName, InputError, Opened, open};
 pub(crate) use self::store::run;

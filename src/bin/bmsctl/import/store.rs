@@ -8,16 +8,16 @@ use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::scan::{Piece, scan_once};
 use bms_agent::image::source::Input;
 use bms_agent::image::tree::Tree;
-use bms_agent::repository::upload::Upload;
+use bms_agent::repository::upload::{Upload, UploadCounters};
 use bms_agent::repository::{ImageWriter, Repository, StoredImage};
 
 use super::describe::{Shape, manifest};
-use super::progress::{Counts, show};
 use super::{Opened, open};
 use crate::cli::ImportArgs;
 use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::format::bytes;
+use crate::meter::{self, Reading};
 use crate::output::Output;
 use crate::push::workers;
 use crate::settings::resolve;
@@ -44,8 +44,10 @@ pub(crate) fn run(args: &ImportArgs, output: &Output) -> Result<Exit, CtlError> 
         }
         let upload = Arc::new(Upload::begin(repository, args.level).await?);
         let read = Arc::new(AtomicU64::new(0));
-        let counts = Counts { read: read.clone(), upload: upload.counters().clone(), total: input.len_bytes() };
-        let shown = show(counts, output);
+        let shown = meter::show(output, "import", {
+            let (read, counters, total) = (read.clone(), upload.counters().clone(), input.len_bytes());
+            move || reading(count(&read), &counters, total)
+        });
         let writing = upload.clone();
         let written = tokio::task::spawn_blocking(move || write(input, group_size, &writing, &read)).await;
         drop(shown);
@@ -93,6 +95,18 @@ fn len_bytes(piece: &Piece, group_size: GroupSize) -> u64 {
     }
 }
 
+fn count(counter: &AtomicU64) -> u64 {
+    counter.load(Ordering::Relaxed)
+}
+
+fn reading(done: u64, upload: &UploadCounters, total: Option<u64>) -> Reading {
+    let of = total.map(|total| format!(" of {}", bytes(total))).unwrap_or_default();
+    let [new, present, stored] =
+        [&upload.new_bytes, &upload.present_bytes, &upload.stored_bytes].map(|counter| bytes(count(counter)));
+    let message = format!("{}{of} read, {new} new, stored as {stored}, {present} there already", bytes(done));
+    Reading { done, total, message }
+}
+
 /// A worker that panics takes the whole scan with it.
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -100,7 +114,6 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 fn view(image: &StoredImage, upload: &Upload, file: String, format: &str) -> ImportView {
     let counters = upload.counters();
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
     let manifest = &image.manifest;
     ImportView {
         file,

@@ -6,6 +6,7 @@
 mod disk;
 mod host;
 mod operation;
+mod repository;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,9 @@ use serde::Serialize;
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
 pub(crate) use operation::{OperationView, ProgressView};
+pub(crate) use repository::{
+    CheckView, DeletedView, ExportView, FormatView, GcView, ImageView, ImagesView, ManifestView, ProblemView, StatsView,
+};
 
 #[cfg(test)]
 pub(crate) use self::{disk::tests as disk_tests, operation::tests as operation_tests};
