@@ -139,6 +139,8 @@ reasons! {
     RepositoryReadOnly = "REPOSITORY_READ_ONLY", Precondition, "use a directory or an S3 server";
     /// The repository has no room.
     RepositoryFull = "REPOSITORY_FULL", Exhausted, "make room, for example with `bmsctl repository gc`";
+    /// Another collector works in the repository.
+    RepositoryBusy = "REPOSITORY_BUSY", Conflict, "wait until the other `bmsctl repository gc` has ended";
     /// The certificate of a server is not trusted.
     SourceUntrusted = "SOURCE_UNTRUSTED", PermissionDenied, "check the server's certificate, or name its CA in the settings";
     /// An image took too long to be written.

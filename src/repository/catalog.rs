@@ -116,7 +116,7 @@ impl fmt::Display for ImageName {
 }
 
 /// Images by their ids.
-type Images = BTreeMap<String, ImageSummary>;
+pub(super) type Images = BTreeMap<String, ImageSummary>;
 
 impl Repository {
     /// All images, by their ids.
@@ -216,7 +216,7 @@ impl Repository {
         Ok(images.into_iter().flatten().collect())
     }
 
-    async fn published_list(&self) -> Result<Images, RepositoryError> {
+    pub(super) async fn published_list(&self) -> Result<Images, RepositoryError> {
         let decode = |bytes: Bytes| serde_json::from_slice(&bytes).map_err(|error| error.to_string());
         match self.store.get(&key::list(), MAX_LIST_BYTES, decode).await {
             Err(StoreError::NotFound { .. }) => Ok(Images::new()),

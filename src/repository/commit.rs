@@ -1,6 +1,6 @@
 //! The end of an upload: what turns chunks into an image that others see, in an order that leaves nothing half.
 //!
-//! Name, place among the private images, tree, manifest, index. A crash in between leaves names and places without an
+//! Name, place among the private images, tree, index, manifest. A crash in between leaves names and places without an
 //! image, which the collector takes back.
 
 use std::sync::atomic::Ordering;
@@ -17,8 +17,8 @@ use crate::image::tree::Tree;
 const ID_BYTES: u64 = 64;
 
 impl Upload {
-    /// Makes an image of what was written. Of the manifest, what follows from the tree and from what was written
-    /// is filled in here.
+    /// Makes an image of what was written. Of the manifest, what follows from the tree, from the repository and from what
+    /// was written is filled in here.
     ///
     /// # Errors
     /// If a chunk could not be written, the name is taken, or the owner has too many private images; then there is no new
@@ -41,13 +41,12 @@ impl Upload {
         manifest.content.tree = Digest(blake3::hash(&file));
         manifest.content.stored_bytes = self.counters().object_bytes.load(Ordering::Relaxed);
         let (bytes, id) = manifest.encode()?;
-        self.check_age()?;
-        self.repository().publish(id, manifest, file.into(), bytes.into()).await?;
+        self.keep(&[key::tree(id), key::owned(&manifest.owner, id)]).await?;
+        self.check_age(self.repository().format().longest_upload()).await?;
+        self.publish(id, manifest, file.into(), bytes.into()).await?;
         Ok(id)
     }
-}
 
-impl Repository {
     async fn publish(
         &self,
         id: ImageId,
@@ -55,26 +54,25 @@ impl Repository {
         tree: Bytes,
         bytes: Bytes,
     ) -> Result<(), RepositoryError> {
-        let name = self.claim_name(id, manifest).await?;
-        let slot = match manifest.kind {
-            Kind::Public => Ok(None),
-            Kind::Private => self.claim_slot(id, &manifest.owner).await.map(Some),
-        };
-        let (slot, published) = match slot {
-            Ok(slot) => (slot, self.put_image(id, manifest, tree, bytes).await),
-            Err(error) => (None, Err(error)),
-        };
-        if published.is_err() {
-            // What stays behind if this fails too, the collector takes back.
-            for claimed in slot.iter().chain([&name]) {
-                if let Err(error) = self.store.delete(claimed).await {
-                    tracing::warn!(object = %claimed, error = %crate::text::chain(&error), "cannot take back");
-                }
+        let repository = self.repository();
+        let mut claims = vec![repository.claim_name(id, manifest).await?];
+        let published = async {
+            if manifest.kind == Kind::Private {
+                claims.push(repository.claim_slot(id, &manifest.owner).await?);
             }
+            repository.put_image(id, manifest, tree, bytes).await?;
+            // If that took so long that the collector may have been faster, there had better be no such image.
+            self.check_age(repository.format().upload_over()).await
+        };
+        let published = published.await;
+        if published.is_err() {
+            repository.take_back(id, manifest, &claims).await;
         }
         published
     }
+}
 
+impl Repository {
     async fn put_image(
         &self,
         id: ImageId,
@@ -83,9 +81,21 @@ impl Repository {
         bytes: Bytes,
     ) -> Result<(), RepositoryError> {
         self.store.put(&key::tree(id), tree).await?;
-        self.store.put(&key::manifest(id), bytes).await?;
         self.store.put(&key::owned(&manifest.owner, id), Bytes::new()).await?;
+        self.store.put(&key::manifest(id), bytes).await?;
         Ok(())
+    }
+
+    /// Takes back what was published of an image, the manifest first: as long as that may be there, so is all the rest.
+    /// What stays behind, the collector takes back.
+    async fn take_back(&self, id: ImageId, manifest: &Manifest, claims: &[Path]) {
+        let first = [key::manifest(id), key::owned(&manifest.owner, id)];
+        for object in first.iter().chain(claims) {
+            if let Err(error) = self.store.delete(object).await {
+                tracing::warn!(object = %object, error = %crate::text::chain(&error), "cannot take back");
+                return;
+            }
+        }
     }
 
     /// Takes the name for the image, unless another image has it.

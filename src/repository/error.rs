@@ -95,6 +95,26 @@ pub enum RepositoryError {
         /// How long was waited, in seconds.
         seconds: u64,
     },
+    /// Another collector works.
+    #[error(
+        "another collector works in {location}, and said so {seconds} s ago; one that died is forgotten after {dies} s"
+    )]
+    Collecting {
+        /// Where the repository is.
+        location: String,
+        /// When it was heard of last, in seconds.
+        seconds: u64,
+        /// After how many seconds a collector that says nothing is forgotten.
+        dies: u64,
+    },
+    /// The collector was not heard of for so long that others may take it for dead.
+    #[error("the collector of {location} stood still for {seconds} s, and deletes nothing more")]
+    CollectorStalled {
+        /// Where the repository is.
+        location: String,
+        /// For how long, in seconds.
+        seconds: u64,
+    },
     /// A thread or runtime cannot be had.
     #[error("cannot start what talks to {location}")]
     Process {
@@ -155,7 +175,8 @@ impl DomainError for RepositoryError {
             Self::Manifest(_) => Reason::ManifestMalformed,
             Self::TooSlow { .. } => Reason::UploadTooSlow,
             Self::NotWhole(_) => Reason::Internal,
-            Self::Sweeping { .. } => Reason::RepositoryUnavailable,
+            Self::Collecting { .. } => Reason::RepositoryBusy,
+            Self::Sweeping { .. } | Self::CollectorStalled { .. } => Reason::RepositoryUnavailable,
             Self::Process { .. } => Reason::OperationLimit,
         }
     }
@@ -183,7 +204,12 @@ impl DomainError for RepositoryError {
             Self::TooSlow { location, seconds, limit } => {
                 vec![at(location), ("seconds", seconds.to_string()), ("limit", limit.to_string())]
             }
-            Self::Sweeping { location, seconds } => vec![at(location), ("seconds", seconds.to_string())],
+            Self::Collecting { location, seconds, dies } => {
+                vec![at(location), ("seconds", seconds.to_string()), ("dies", dies.to_string())]
+            }
+            Self::Sweeping { location, seconds } | Self::CollectorStalled { location, seconds } => {
+                vec![at(location), ("seconds", seconds.to_string())]
+            }
         }
     }
 }

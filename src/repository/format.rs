@@ -60,8 +60,14 @@ impl Format {
         Duration::from_secs(self.grace_seconds)
     }
 
-    /// The longest that an image may take to be written.
+    /// The longest that an image may take to be written, until its tree and manifest follow.
     pub fn longest_upload(&self) -> Duration {
         self.grace() / 2
+    }
+
+    /// When an upload is over, be it an image by then or not. The quarter of the grace that is left is for clocks of a
+    /// store's servers that differ.
+    pub fn upload_over(&self) -> Duration {
+        self.grace() / 4 * 3
     }
 }

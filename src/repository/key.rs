@@ -3,6 +3,7 @@
 use std::fmt;
 
 use object_store::path::Path;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
 use crate::image::group::{ChainingValue, GroupSize};
@@ -14,8 +15,16 @@ pub(crate) const IMAGES: &str = "images";
 pub(crate) const CHUNKS: &str = "chunks";
 /// The directory of all projects.
 pub(crate) const PROJECTS: &str = "projects";
-/// Directory of writers that use chunks which were to be collected.
+/// What belongs to the collector.
+pub(crate) const GC: &str = "gc";
+/// Directory of writers that use what was to be collected.
 pub(crate) const RESCUES: &str = "gc/rescues";
+/// Directory of collectors at work.
+pub(crate) const COLLECTORS: &str = "gc/collectors";
+/// Directory of collectors that may delete what is condemned.
+pub(crate) const SWEEPS: &str = "gc/sweeps";
+/// What the names of objects begin with that only show what the store does.
+const PROBE: &str = "probe-";
 
 /// How the repository is laid out.
 pub(crate) fn format() -> Path {
@@ -27,19 +36,39 @@ pub(crate) fn list() -> Path {
     Path::from("images.json")
 }
 
-/// Chunks that nothing referred to when the collector looked last.
+/// What nothing referred to when the collector looked last.
 pub(crate) fn condemned() -> Path {
     Path::from("gc/condemned.json")
 }
 
-/// Says that the collector deletes.
-pub(crate) fn sweep() -> Path {
-    Path::from("gc/sweep")
+/// Says that a collector is at work.
+pub(crate) fn collector(id: Uuid) -> Path {
+    Path::from(format!("{COLLECTORS}/{id}"))
 }
 
-/// Says that a writer uses chunks which were to be collected.
+/// Says that a collector may delete what is condemned.
+pub(crate) fn sweep(collector: Uuid) -> Path {
+    Path::from(format!("{SWEEPS}/{collector}"))
+}
+
+/// An object that only shows what the store does.
+pub(crate) fn probe() -> Path {
+    Path::from(format!("{GC}/{PROBE}{}", Uuid::new_v4()))
+}
+
+/// Whether an object only shows what the store does.
+pub(crate) fn is_probe(path: &Path) -> bool {
+    path.filename().is_some_and(|name| name.starts_with(PROBE))
+}
+
+/// Says that a writer uses what was to be collected.
 pub(crate) fn rescue(writer: Uuid) -> Path {
     Path::from(format!("{RESCUES}/{writer}"))
+}
+
+/// Everything of an image but its chunks.
+pub(crate) fn image(image: ImageId) -> Path {
+    Path::from(format!("{IMAGES}/{image}"))
 }
 
 /// The manifest of an image.
@@ -62,11 +91,6 @@ pub(crate) fn owned(owner: &str, image: ImageId) -> Path {
     Path::from(format!("{PROJECTS}/{owner}/images/{image}"))
 }
 
-/// The images that a project owns.
-pub(crate) fn all_owned(owner: &str) -> Path {
-    Path::from(format!("{PROJECTS}/{owner}/images"))
-}
-
 /// Which image has a name and version in a project.
 pub(crate) fn name(owner: &str, name: &str, version: &str) -> Path {
     Path::from(format!("{PROJECTS}/{owner}/names/{name}/{version}"))
@@ -80,6 +104,38 @@ pub(crate) fn slot(owner: &str, number: u32) -> Path {
 /// The slots of a project that are taken.
 pub(crate) fn all_slots(owner: &str) -> Path {
     Path::from(format!("{PROJECTS}/{owner}/slots"))
+}
+
+/// What an index object of a project is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Index<'p> {
+    /// Its content is the image that has this name.
+    Name,
+    /// Its content is the private image that has this place.
+    Slot {
+        /// The project.
+        owner: &'p str,
+    },
+    /// Its name has the image that the project owns.
+    Owned(ImageId),
+}
+
+impl<'p> Index<'p> {
+    /// What an object is for; none if it is no index object that is known.
+    pub(crate) fn of(path: &'p Path) -> Option<Self> {
+        let parts: Vec<&str> = path.as_ref().split('/').collect();
+        match parts[..] {
+            [PROJECTS, _, "names", _, _] => Some(Self::Name),
+            [PROJECTS, owner, "slots", _] => Some(Self::Slot { owner }),
+            [PROJECTS, _, "images", id] => id.parse().ok().map(Self::Owned),
+            _ => None,
+        }
+    }
+}
+
+/// The two hex digits that chunks are put into directories by.
+pub(crate) fn chunk_dirs() -> impl Iterator<Item = Path> {
+    (0..=u8::MAX).map(|first| Path::from(format!("{CHUNKS}/{first:02x}")))
 }
 
 /// What a chunk is named by: the chaining value over its groups, and how they are cut, for the same bytes can be stored
@@ -117,9 +173,24 @@ impl fmt::Display for ChunkKey {
     }
 }
 
+impl Serialize for ChunkKey {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for ChunkKey {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::parse(&name).ok_or_else(|| serde::de::Error::custom("it is no chunk's name"))
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::ChunkKey;
+    use object_store::path::Path;
+
+    use super::{ChunkKey, Index};
     use crate::image::group::{ChainingValue, GroupSize};
 
     #[test]
@@ -132,6 +203,18 @@ mod tests {
         for wrong in ["", "a5.18", &name[1..], &format!("{name}0"), &name.to_uppercase(), &name.replace(".18", ".018")]
         {
             assert_eq!(ChunkKey::parse(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn index_objects_are_told_apart() {
+        let id: crate::image::manifest::ImageId = "ab".repeat(32).parse().expect("an id");
+        let of = |path: &str| format!("{:?}", Index::of(&Path::from(path)));
+        assert_eq!(of(super::name("ops", "debian", "12").as_ref()), "Some(Name)");
+        assert_eq!(of(super::slot("ops", 3).as_ref()), "Some(Slot { owner: \"ops\" })");
+        assert_eq!(Index::of(&super::owned("ops", id)), Some(Index::Owned(id)));
+        for other in ["projects/ops/images/12", "projects/ops/names/debian", "projects/ops/shared/a", "images/a/tree"] {
+            assert_eq!(of(other), "None", "{other}");
         }
     }
 }

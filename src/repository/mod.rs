@@ -6,32 +6,45 @@
 //!
 //! Async, on whatever runtime it is called from: connections belong to the runtime that opened the repository.
 
+mod announce;
 mod assemble;
 mod catalog;
+mod check;
 pub mod chunk;
 mod commit;
 mod condemned;
+mod content;
 mod error;
 mod format;
+mod gc;
 mod image;
 pub(crate) mod key;
 mod location;
+mod mark;
 mod open;
 mod retry;
 mod settings;
+mod stats;
 mod store;
 #[cfg(test)]
 mod tests;
 pub mod upload;
+mod work;
 
 pub use assemble::ImageWriter;
 pub use catalog::{ImageName, ImageSummary};
+pub use check::{CheckReport, Depth, Problem, ProblemKind, Severity};
+pub use content::{ProvenGroup, chunks_at_once};
 pub use error::RepositoryError;
 pub use format::Format;
+pub use gc::{Collect, Fates, GcReport};
 pub use image::{Frame, StoredImage};
 pub use location::{Location, LocationInvalid};
+pub use mark::Amount;
 pub use settings::Settings;
+pub use stats::Stats;
 pub use store::StoreError;
+pub use work::Work;
 
 use store::Store;
 

@@ -9,11 +9,9 @@ use object_store::aws::{AmazonS3Builder, S3ConditionalPut};
 use object_store::client::{HttpClient, HttpConnector};
 use object_store::http::HttpBuilder;
 use object_store::local::LocalFileSystem;
-use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use serde::Deserialize;
-use uuid::Uuid;
 
 use super::format::{Format, MAX_BYTES};
 use super::location::Location;
@@ -68,7 +66,7 @@ impl Repository {
 /// Whether of two writers of a new object only one wins. Some servers take the condition and do not heed it, others
 /// refuse it, each in a way of its own; so it is tried out, and what fails is not tried again.
 async fn creates_only_once(store: &Store) -> Result<bool, StoreError> {
-    let probe = Path::from(format!("gc/probe-{}", Uuid::new_v4()));
+    let probe = key::probe();
     // This one must work: it tells a store that cannot be written from one that only knows no conditions.
     store.put(&probe, Bytes::from_static(b"1")).await?;
     let once = store.once();

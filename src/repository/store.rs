@@ -124,6 +124,17 @@ impl Store {
         self.lists
     }
 
+    /// Fails where nothing can be written or listed, before a server is asked for what it cannot do.
+    pub(super) fn check_writable(&self, path: &Path) -> Result<(), StoreError> {
+        if self.lists {
+            return Ok(());
+        }
+        let (location, object) = (self.location.clone(), path.to_string());
+        let (operation, implementer) = ("writing and listing".to_owned(), "a web server".to_owned());
+        let source = Box::new(ObjectError::NotImplemented { operation, implementer });
+        Err(StoreError::ReadOnly { location, object, source })
+    }
+
     /// The same store, which tries nothing twice.
     pub(super) fn once(&self) -> Self {
         Self::new(self.inner.clone(), self.location.clone(), Policy { retry_for: Duration::ZERO }, self.lists)
@@ -212,13 +223,11 @@ impl Store {
         }
     }
 
-    /// When an object was written, by the store's clock; none if there is no such object.
-    pub(super) async fn modified(&self, path: &Path) -> Result<Option<SystemTime>, StoreError> {
-        match self.request(path, || self.inner.head(path)).await {
-            Ok(meta) => Ok(Some(meta.last_modified.into())),
-            Err(StoreError::NotFound { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    /// Writes an empty object, and tells when that was by the store's clock.
+    pub(super) async fn stamp(&self, path: &Path) -> Result<SystemTime, StoreError> {
+        self.put(path, Bytes::new()).await?;
+        let meta = self.request(path, || self.inner.head(path)).await?;
+        Ok(meta.last_modified.into())
     }
 
     /// Writes an object, in the place of one of that name if there is one.

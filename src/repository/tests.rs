@@ -15,19 +15,19 @@ use crate::image::source::{OpenOptions, open};
 use crate::image::tree::{Group, Tree};
 use crate::reason::{DomainError as _, Reason};
 
-const GROUP: usize = 64 << 10;
+pub(super) const GROUP: usize = 64 << 10;
 
-fn settings(dir: &Path) -> Settings {
+pub(super) fn settings(dir: &Path) -> Settings {
     Settings::new(Location::Directory(dir.to_owned()))
 }
 
-async fn repository(dir: &Path, format: Format) -> Arc<Repository> {
+pub(super) async fn repository(dir: &Path, format: Format) -> Arc<Repository> {
     let format = Format { chunk_size_bytes: 4 * GROUP as u64, ..format };
     Arc::new(Repository::init(&settings(dir), format).await.expect("made"))
 }
 
 /// Content with data and holes of all kinds: whole chunks of either, mixed ones, and a short end.
-fn content(seed: u8) -> Vec<u8> {
+pub(super) fn content(seed: u8) -> Vec<u8> {
     let mut content = vec![0; 23 * GROUP + 777];
     for group in [0, 1, 2, 3, 5, 9, 10, 20, 21, 23] {
         let end = (group + 1) * GROUP;
@@ -39,7 +39,7 @@ fn content(seed: u8) -> Vec<u8> {
     content
 }
 
-fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
+pub(super) fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
     let len = tree.layout().len_bytes();
     Manifest {
         schema: SCHEMA,
@@ -69,13 +69,21 @@ fn manifest(name: &str, kind: Kind, tree: &Tree) -> Manifest {
 }
 
 /// Imports content as it is done from a file: several threads give pieces.
-async fn import(
+pub(super) async fn import(
     repository: &Arc<Repository>,
     data: &[u8],
     name: &str,
     kind: Kind,
 ) -> Result<Imported, RepositoryError> {
     let upload = Arc::new(Upload::begin(repository.clone(), 1).await?);
+    let tree = write(&upload, data).await?;
+    let image = upload.commit(manifest(name, kind, &tree), &tree).await?;
+    let written = upload.counters().stored_bytes.load(std::sync::atomic::Ordering::Relaxed);
+    Ok(Imported { image, written })
+}
+
+/// Writes the chunks of an image.
+pub(super) async fn write(upload: &Arc<Upload>, data: &[u8]) -> Result<Tree, RepositoryError> {
     let file = tempfile::NamedTempFile::new().expect("file");
     std::fs::write(file.path(), data).expect("written");
     let writing = upload.clone();
@@ -98,19 +106,18 @@ async fn import(
         }
     });
     let tree = tree.await.expect("no panic")?;
-    let image = upload.commit(manifest(name, kind, &tree), &tree).await?;
-    let written = upload.counters().stored_bytes.load(std::sync::atomic::Ordering::Relaxed);
-    Ok(Imported { image, written })
+    upload.flush().await?;
+    Ok(tree)
 }
 
 #[derive(Debug)]
-struct Imported {
-    image: StoredImage,
-    written: u64,
+pub(super) struct Imported {
+    pub(super) image: StoredImage,
+    pub(super) written: u64,
 }
 
 /// The content of an image, fetched group by group as `step` groups at a time.
-async fn read(repository: &Repository, image: &StoredImage, step: u64) -> Result<Vec<u8>, RepositoryError> {
+pub(super) async fn read(repository: &Repository, image: &StoredImage, step: u64) -> Result<Vec<u8>, RepositoryError> {
     let tree = repository.tree(image).await?;
     let layout = tree.layout();
     let chunks = ChunkLayout::new(layout, image.manifest.content.chunk_size_bytes);
@@ -134,7 +141,7 @@ async fn read(repository: &Repository, image: &StoredImage, step: u64) -> Result
     Ok(out)
 }
 
-fn objects(dir: &Path) -> Vec<PathBuf> {
+pub(super) fn objects(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut dirs = vec![dir.to_owned()];
     while let Some(dir) = dirs.pop() {

@@ -4,11 +4,12 @@
 //! the manifest refers to them; docs/decisions/0010 says why it does not.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
+use object_store::path::Path;
 use tokio::runtime::Handle;
 use tokio::sync::{OnceCell, Semaphore};
 use uuid::Uuid;
@@ -19,10 +20,6 @@ use super::{Repository, RepositoryError, key};
 
 /// Objects that are written at once.
 const IN_FLIGHT: u32 = 16;
-/// How often a writer looks whether the collector still deletes.
-const SWEEP_POLL: Duration = Duration::from_millis(500);
-/// After how long a collector that says that it deletes has died. One that lives renews its word much more often.
-pub(super) const SWEEP_DIES: Duration = Duration::from_secs(15 * 60);
 
 /// What an upload did so far. Counts rise only.
 #[derive(Debug, Default)]
@@ -50,10 +47,14 @@ pub struct Upload {
 struct Shared {
     repository: Arc<Repository>,
     writer: Uuid,
-    begun: Instant,
+    /// When it was begun, by the store's clock: one that a suspended machine does not lose.
+    begun: SystemTime,
     condemned: Condemned,
     /// Chunks that are known to be there, with the length of their objects.
     known: HashMap<ChunkKey, u64>,
+    /// Whether collectors were told that condemned things are used.
+    announced: AtomicBool,
+    /// Whether collectors have understood.
     rescuing: OnceCell<()>,
     in_flight: Arc<Semaphore>,
     failure: Mutex<Option<RepositoryError>>,
@@ -73,15 +74,18 @@ impl Upload {
     /// Begins to write an image. `level` is that of zstd.
     ///
     /// # Errors
-    /// If the repository cannot be read.
+    /// If the repository cannot be read or written.
     pub async fn begin(repository: Arc<Repository>, level: i32) -> Result<Self, RepositoryError> {
-        let begun = Instant::now();
+        repository.store.check_writable(&Path::from(key::IMAGES))?;
+        // Before the list is read: what is condemned later than that stays for longer than this upload may take.
+        let begun = repository.now().await?;
         let shared = Shared {
             condemned: repository.condemned().await?,
             repository,
             writer: Uuid::new_v4(),
             begun,
             known: HashMap::new(),
+            announced: AtomicBool::new(false),
             rescuing: OnceCell::new(),
             in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             failure: Mutex::new(None),
@@ -153,9 +157,10 @@ impl Upload {
         self.shared.check()
     }
 
-    /// Whether the image still is young enough for the collector to have kept its chunks.
-    pub(super) fn check_age(&self) -> Result<(), RepositoryError> {
-        let (age, limit) = (self.shared.begun.elapsed(), self.shared.repository.format().longest_upload());
+    /// Whether an image of this age would still find its chunks as the collector left them.
+    pub(super) async fn check_age(&self, limit: Duration) -> Result<(), RepositoryError> {
+        let now = self.shared.repository.now().await?;
+        let age = now.duration_since(self.shared.begun).unwrap_or_default();
         if age < limit {
             return Ok(());
         }
@@ -163,12 +168,40 @@ impl Upload {
         Err(RepositoryError::TooSlow { location, seconds: age.as_secs(), limit: limit.as_secs() })
     }
 
+    /// Keeps the collector from objects that are written over, if it was to delete them: those of an image that is
+    /// written again after an attempt that came to nothing.
+    pub(super) async fn keep(&self, objects: &[Path]) -> Result<(), RepositoryError> {
+        if self.shared.condemned.contains_any(objects) { self.shared.rescue().await } else { Ok(()) }
+    }
+
+    /// Moves the beginning into the past.
+    #[cfg(test)]
+    pub(super) fn age(&mut self, by: Duration) {
+        let shared = Arc::get_mut(&mut self.shared).expect("nothing on its way");
+        shared.begun -= by;
+    }
+
     /// Says that the image is written, or given up: the collector need not wait for it any more.
     pub(super) async fn end(&self) -> Result<(), RepositoryError> {
-        if self.shared.rescuing.initialized() {
-            self.shared.repository.store.delete(&key::rescue(self.shared.writer)).await?;
+        if self.shared.announced.swap(false, Ordering::AcqRel) {
+            self.shared.repository.withdraw_rescue(self.shared.writer).await?;
         }
         Ok(())
+    }
+}
+
+/// An upload that is given up takes its announcement back, as far as its runtime lives on: else the collector waits until
+/// the announcement dies.
+impl Drop for Upload {
+    fn drop(&mut self) {
+        let shared = self.shared.clone();
+        if shared.announced.swap(false, Ordering::AcqRel) {
+            self.runtime.spawn(async move {
+                if let Err(error) = shared.repository.withdraw_rescue(shared.writer).await {
+                    tracing::warn!(error = %crate::text::chain(&error), "cannot take back an announcement");
+                }
+            });
+        }
     }
 }
 
@@ -179,33 +212,19 @@ impl Shared {
             return Ok(Some(len));
         }
         if self.condemned.contains(key) {
-            self.rescuing.get_or_try_init(|| self.begin_to_rescue()).await?;
+            self.rescue().await?;
             return Ok(None);
         }
         Ok(self.repository.store.len_bytes(&key.path()).await?)
     }
 
-    /// Announces that condemned chunks are written again, and waits while the collector deletes. It looks for such
-    /// announcements after it has announced itself, so one of the two sees the other.
-    async fn begin_to_rescue(&self) -> Result<(), RepositoryError> {
-        let store = &self.repository.store;
-        let announcement = key::rescue(self.writer);
-        store.put(&announcement, Bytes::new()).await?;
-        let announced = store.modified(&announcement).await?.unwrap_or(SystemTime::UNIX_EPOCH);
-        let begun = Instant::now();
-        while let Some(sweep) = store.modified(&key::sweep()).await? {
-            let waited = begun.elapsed();
-            let age = announced.duration_since(sweep).unwrap_or_default() + waited;
-            if age > SWEEP_DIES {
-                break;
-            }
-            if waited > SWEEP_DIES {
-                let location = self.repository.location().to_owned();
-                return Err(RepositoryError::Sweeping { location, seconds: waited.as_secs() });
-            }
-            tokio::time::sleep(SWEEP_POLL).await;
-        }
-        Ok(())
+    /// Returns when no collector may delete what is condemned, as long as this upload goes on.
+    async fn rescue(&self) -> Result<(), RepositoryError> {
+        let announce = || async {
+            self.announced.store(true, Ordering::Release);
+            self.repository.announce_rescue(self.writer).await
+        };
+        self.rescuing.get_or_try_init(announce).await.map(|()| ())
     }
 
     fn fail(&self, error: RepositoryError) {
