@@ -269,6 +269,7 @@ fn problem_of(error: RepositoryError) -> Result<String, RepositoryError> {
         | RepositoryError::Ambiguous { .. }
         | RepositoryError::NameTaken { .. }
         | RepositoryError::Quota { .. }
+        | RepositoryError::NotWhole(_)
         | RepositoryError::TooSlow { .. }
         | RepositoryError::Sweeping { .. }
         | RepositoryError::Collecting { .. }

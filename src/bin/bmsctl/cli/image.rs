@@ -1,6 +1,5 @@
 //! `bmsctl image`: how images are named, read and described.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use bms_agent::image::group::{GroupSize, Layout};

@@ -9,6 +9,5 @@ mod sandbox;
 mod store;
 
 pub(crate) use self::describe::stamp;
-pub(crate) use self::describe::stamp;
 pub(crate) use self::input::{ImageName, InputError, Opened, open};
 pub(crate) use self::store::run;
