@@ -6,17 +6,20 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Agent, AgentError, InstallRequest, Journal, SharedClock, VerifyAgainst};
+use super::{Agent, AgentError, CaptureRequest, InstallRequest, Journal, NewImage, SharedClock, VerifyAgainst};
 use crate::clock::SystemClock;
 use crate::disk::fixture::Fixture;
 use crate::disk::selector::Selector;
 use crate::image::group::{GroupSize, Layout};
+use crate::image::manifest::{CaptureMode, Kind};
 use crate::operation::registry::{Registry, Request};
+use crate::provision::feed::Encoding;
 use crate::provision::install::Resources;
 use crate::provision::plan::{ImageSpec, Options};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
 use crate::reason::{DomainError as _, Reason};
+use crate::repository::{Location, Settings};
 
 /// An agent on a server with these disks, none of which has a node.
 fn agent(fixture: &Fixture) -> Arc<Agent> {
@@ -119,4 +122,46 @@ fn disks_that_cannot_be_read_are_listed_all_the_same() {
     let disks = agent(&fixture).disks().expect("listed");
     let [disk] = disks.as_slice() else { panic!("{disks:?}") };
     assert_eq!((disk.disk.name.as_str(), disk.content.is_none(), disk.refusals.len()), ("nvme0n1", true, 0));
+}
+
+#[test]
+fn a_refused_capture_leaves_neither_operation_nor_hold() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    fixture.nvme("nvme1n1", "259:1", "S2").attribute("removable", "1\n");
+    let mut agent = Arc::into_inner(agent(&fixture)).expect("the only one");
+    // Nothing is asked of the repository before the disk is held.
+    let settings = Settings::new(Location::Directory("/nowhere".into()));
+    agent.repositories.insert("main".to_owned(), settings);
+    let agent = Arc::new(agent);
+    let web = NewImage {
+        repository: "main".to_owned(),
+        name: "web".to_owned(),
+        version: "1".to_owned(),
+        description: String::new(),
+        labels: BTreeMap::new(),
+        kind: Kind::Private,
+        owner: "me".to_owned(),
+    };
+    let capture = |serial: &str, image: &NewImage, group_size: u64| {
+        let group_size = Some(GroupSize::new(group_size).expect("valid"));
+        let request = CaptureRequest { selector: selector(serial), mode: CaptureMode::BitExact, group_size };
+        agent.capture_image(&id(3), &request, image).expect_err("refused").reason()
+    };
+    let other = NewImage { repository: "other".to_owned(), ..web.clone() };
+    let nameless = NewImage { name: String::new(), ..web.clone() };
+    for (serial, image, group_size, reason) in [
+        ("S1", &web, 1 << 20, Reason::DiskGone),
+        ("S1", &web, 1 << 16, Reason::ImageTreeTooLarge),
+        ("S2", &web, 1 << 20, Reason::DiskRemovable),
+        ("S3", &web, 1 << 20, Reason::DiskNotFound),
+        ("S1", &other, 1 << 20, Reason::RepositoryUnknown),
+        ("S1", &nameless, 1 << 20, Reason::ManifestMalformed),
+    ] {
+        assert_eq!(capture(serial, image, group_size), reason, "{serial} {image:?}");
+        assert!(agent.registry.list().is_empty());
+    }
+    let request = CaptureRequest { selector: selector("S1"), mode: CaptureMode::UsedBlocks, group_size: None };
+    assert_eq!(agent.stream_capture(&request, Encoding::Raw).expect_err("refused").reason(), Reason::DiskGone);
+    assert!(agent.registry.list().is_empty());
 }

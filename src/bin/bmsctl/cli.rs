@@ -188,22 +188,22 @@ pub(crate) struct CaptureArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) to: Option<PathBuf>,
     /// The repository, as the agent's configuration names it [default: the only one].
-    #[arg(long, value_name = "NAME", requires = "name")]
+    #[arg(long, value_name = "NAME", conflicts_with = "to")]
     pub(crate) repository: Option<String>,
     /// Version of the image [default: the present time, as 20261123T083000Z].
-    #[arg(long, requires = "name")]
+    #[arg(long, conflicts_with = "to")]
     pub(crate) version: Option<String>,
     /// The project that owns the image.
-    #[arg(long, default_value = "operator", requires = "name")]
+    #[arg(long, default_value = "operator", conflicts_with = "to")]
     pub(crate) owner: String,
     /// Who may use the image: everyone, or its owner alone.
-    #[arg(long, value_enum, default_value_t, value_name = "KIND", requires = "name")]
+    #[arg(long, value_enum, default_value_t, value_name = "KIND", conflicts_with = "to")]
     pub(crate) kind: CaptureKindArg,
     /// Free text.
-    #[arg(long, default_value_t, hide_default_value = true, requires = "name")]
+    #[arg(long, default_value_t, hide_default_value = true, conflicts_with = "to")]
     pub(crate) description: String,
     /// A label; may be given several times.
-    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label, requires = "name")]
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label, conflicts_with = "to")]
     pub(crate) labels: Vec<(String, String)>,
     /// Capture every bit, also what no file system uses: deleted files, and what was there before.
     #[arg(long)]
@@ -213,10 +213,10 @@ pub(crate) struct CaptureArgs {
     #[arg(long, value_name = "BYTES", value_parser = parse_group_size)]
     pub(crate) group_size: Option<GroupSize>,
     /// Compress what is sent to the file with zstd: for links slower than about 200 MB/s.
-    #[arg(long, requires = "to")]
+    #[arg(long, conflicts_with = "name")]
     pub(crate) compress: bool,
     /// Id of this request: the same id and request are done once [default: a new one].
-    #[arg(long, value_name = "UUID", requires = "name")]
+    #[arg(long, value_name = "UUID", conflicts_with = "to")]
     pub(crate) request_id: Option<Uuid>,
 }
 

@@ -3,10 +3,11 @@
 use uuid::Uuid;
 
 use super::super::proto::v1::{self, push_image_request::Message};
-use super::{feed_event, install_request, request, verify_request};
+use super::{capture_image_request, feed_event, install_request, request, stream_capture_request, verify_request};
 use crate::agent::VerifyAgainst;
 use crate::disk::identity::Transport;
-use crate::image::group::ChainingValue;
+use crate::image::group::{ChainingValue, GroupSize};
+use crate::image::manifest::{CaptureMode, Kind};
 use crate::provision::feed::{Encoding, FeedEvent, Offered};
 use crate::reason::{DomainError as _, Reason};
 
@@ -209,4 +210,56 @@ fn messages_that_make_no_sense_break_the_push() {
         let FeedEvent::Broken(error) = event else { panic!("{text} became {event:?}") };
         assert_eq!(error.reason(), Reason::PushProtocol);
     }
+}
+
+fn capture() -> v1::CaptureImageRequest {
+    v1::CaptureImageRequest {
+        disk: Some(disk()),
+        name: "web".to_owned(),
+        version: "1".to_owned(),
+        owner: "me".to_owned(),
+        ..v1::CaptureImageRequest::default()
+    }
+}
+
+#[test]
+fn a_capture_is_private_and_without_free_space_unless_it_says_otherwise() {
+    let (request, image) = capture_image_request(capture()).expect("good");
+    assert_eq!((request.mode, request.group_size, image.kind), (CaptureMode::UsedBlocks, None, Kind::Private));
+    assert_eq!((image.name.as_str(), image.version.as_str(), image.owner.as_str()), ("web", "1", "me"));
+    let all = v1::CaptureImageRequest {
+        repository: "main".to_owned(),
+        kind: v1::ImageKind::Public.into(),
+        description: "text".to_owned(),
+        labels: [("a".to_owned(), "b".to_owned())].into(),
+        bit_exact: true,
+        group_size_bytes: 1 << 20,
+        ..capture()
+    };
+    let (request, image) = capture_image_request(all).expect("good");
+    assert_eq!((request.mode, image.kind), (CaptureMode::BitExact, Kind::Public));
+    assert_eq!(request.group_size.map(GroupSize::bytes), Some(1 << 20));
+    assert_eq!(
+        (image.repository.as_str(), image.description.as_str(), image.labels["a"].as_str()),
+        ("main", "text", "b")
+    );
+}
+
+#[test]
+fn each_impossible_field_of_a_capture_is_named() {
+    let wrong = v1::CaptureImageRequest {
+        disk: None,
+        repository: "r".repeat(129),
+        name: "a/b".to_owned(),
+        version: String::new(),
+        owner: "..".to_owned(),
+        kind: 9,
+        group_size_bytes: 5,
+        ..capture()
+    };
+    let error = capture_image_request(wrong).expect_err("wrong");
+    let fields: Vec<_> = error.metadata().into_iter().map(|(field, _)| field).collect();
+    assert_eq!(fields, ["kind", "name", "version", "owner", "repository", "disk", "group_size_bytes"]);
+    let stream = v1::StreamCaptureRequest { disk: Some(disk()), encoding: 7, ..v1::StreamCaptureRequest::default() };
+    assert_eq!(stream_capture_request(stream).expect_err("wrong").metadata()[0].0, "encoding");
 }

@@ -149,9 +149,9 @@ impl Part {
         let Self { file: CaptureFile { path, file }, free_bytes, notes, .. } = self;
         let failed = |source| FileError::Write { path: path.clone(), source };
         file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(&path).map_err(|error| match error.error.kind() {
-            io::ErrorKind::AlreadyExists => FileError::Exists { path: path.clone() },
-            _ => failed(error.error),
+        file.persist_noclobber(&path).map_err(|refused| {
+            let exists = refused.error.kind() == io::ErrorKind::AlreadyExists;
+            if exists { FileError::Exists { path: path.clone() } } else { failed(refused.error) }
         })?;
         File::open(directory(&path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
         Ok(CaptureFileView {

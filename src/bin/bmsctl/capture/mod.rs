@@ -143,10 +143,10 @@ impl Receiving<'_> {
 
     /// What the agent says once it has begun is how the operation ended.
     fn classify(&self, error: CtlError) -> CtlError {
-        match error {
-            CtlError::Refused(failure) => CtlError::operation(self.operation, *failure),
-            error => error,
+        if let CtlError::Refused(failure) = error {
+            return CtlError::operation(self.operation, *failure);
         }
+        error
     }
 }
 
