@@ -16,6 +16,7 @@ use crate::provision::install::Resources;
 use crate::provision::plan::{ImageSpec, Options};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
+use crate::pull::HttpAccess;
 use crate::reason::{DomainError as _, Reason};
 
 /// An agent on a server with these disks, none of which has a node.
@@ -27,6 +28,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         records: Records::open(&fixture.path("")).expect("opened"),
         journal: Journal::open(&fixture.path("")).expect("opened"),
         repositories: BTreeMap::new(),
+        http: HttpAccess::default(),
         tokens: PlanTokens::default(),
         resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
         clock: SharedClock(clock),

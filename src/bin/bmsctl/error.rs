@@ -38,6 +38,9 @@ pub(crate) enum CtlError {
     /// There is nobody to ask.
     #[error("there is no terminal to confirm on: give --yes if this disk shall be overwritten")]
     NoTerminal,
+    /// What was said of an image at a URL.
+    #[error("an image that the agent fetches from a URL {problem}")]
+    UrlOption { problem: &'static str },
     /// No connection.
     #[error("no agent answers on {}: {hint}", socket.display())]
     Connect { socket: PathBuf, hint: &'static str, source: tonic::transport::Error },
@@ -90,6 +93,7 @@ impl CtlError {
             | Self::ReaderLost { .. }
             | Self::NotConfirmed
             | Self::NoTerminal
+            | Self::UrlOption { .. }
             | Self::Connect { .. }
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
@@ -116,7 +120,8 @@ impl CtlError {
             | Self::Input { .. }
             | Self::Settings { .. }
             | Self::NotConfirmed
-            | Self::NoTerminal => Exit::Refused,
+            | Self::NoTerminal
+            | Self::UrlOption { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
