@@ -229,7 +229,7 @@ async fn watch_until(client: &Client, operation: &str, is_there: impl Fn(&Operat
 
 async fn plan(client: &Client, image: &Image, disk: &LoopDisk) -> Vec<u8> {
     let PushBegin { disk, image, options, .. } = begin(image, disk);
-    let planned = client.provisioning().plan_install(PlanInstallRequest { disk, image, options }).await;
+    let planned = client.provisioning().plan_install(PlanInstallRequest { disk, image, options, source: None }).await;
     planned.expect("a plan").into_inner().token
 }
 
