@@ -12,13 +12,25 @@ use crate::support::{Image, MIB, Seed, run};
 
 const BMSCTL: &str = env!("CARGO_BIN_EXE_bmsctl");
 
-/// Runs `bmsctl image hash`, and gives what it prints; the error if it fails.
-fn hash(arguments: &[&str], stdin: Stdio, environment: &[(&str, &str)]) -> Value {
+/// `bmsctl image hash`
+fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(BMSCTL);
-    command.args(["--output", "json", "image", "hash"]).args(arguments).stdin(stdin);
-    let output = command.envs(environment.iter().copied()).output().expect("bmsctl");
+    command.args(["--output", "json", "image", "hash"]).args(arguments).stdin(Stdio::null());
+    command
+}
+
+/// What it prints.
+fn answer(command: &mut Command) -> Value {
+    let output = command.output().expect("bmsctl");
     let said = String::from_utf8_lossy(&output.stderr);
     serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {said}"))
+}
+
+/// What it says when it refuses.
+fn refusal(command: &mut Command) -> String {
+    let output = command.output().expect("bmsctl");
+    assert_eq!(output.status.code(), Some(2), "{output:?}");
+    String::from_utf8(output.stderr).expect("UTF-8")
 }
 
 #[track_caller]
@@ -42,27 +54,27 @@ const FORMATS: [(&str, &str); 8] = [
 
 #[test]
 fn every_format_has_the_same_root_as_a_file_and_through_a_pipe() {
-    let image = Image::new(24 * MIB, &mut Seed::new());
+    let image = Image::new(24 * MIB, &mut Seed::quiet(3));
     let temporary = tempfile::tempdir().expect("a directory");
     let temp_dir = temporary.path().to_str().expect("UTF-8");
-    for (format, command) in FORMATS {
+    for (format, script) in FORMATS {
         let file = temporary.path().join("file");
         let make = || {
             let mut shell = Command::new("sh");
-            shell.args(["-c", command]).arg(image.path());
+            shell.args(["-c", script]).arg(image.path());
             shell
         };
         let made = make().stdout(File::create(&file).expect("created")).status().expect("sh");
-        assert!(made.success(), "{command}");
+        assert!(made.success(), "{script}");
         let path = file.to_str().expect("UTF-8");
-        assert_is(&image, format, &hash(&[path, "--temp-dir", temp_dir], Stdio::null(), &[]));
+        assert_is(&image, format, &answer(&mut command(&[path, "--temp-dir", temp_dir])));
 
         let mut maker = make().stdout(Stdio::piped()).spawn().expect("sh");
         let pipe = maker.stdout.take().expect("piped");
-        assert_is(&image, format, &hash(&["-", "--temp-dir", temp_dir], pipe.into(), &[]));
-        assert!(maker.wait().expect("ended").success(), "{command}");
+        assert_is(&image, format, &answer(command(&["-", "--temp-dir", temp_dir]).stdin(pipe)));
+        assert!(maker.wait().expect("ended").success(), "{script}");
         std::fs::remove_file(&file).expect("removed");
-        assert_eq!(temporary.path().read_dir().expect("lists").count(), 0, "{command} leaves something behind");
+        assert_eq!(temporary.path().read_dir().expect("lists").count(), 0, "{script} leaves something behind");
     }
 }
 
@@ -86,11 +98,12 @@ fn serve(image: &Image) -> (u16, JoinHandle<String>) {
 
 #[test]
 fn an_image_on_a_server_is_hashed_through_the_proxy_of_the_environment() {
-    let image = Image::new(24 * MIB, &mut Seed::new());
+    let image = Image::new(24 * MIB, &mut Seed::quiet(3));
     let (port, server) = serve(&image);
     let proxy = format!("http://127.0.0.1:{port}");
     let url = "http://user:word@images.example/disk.raw?signature=word";
-    let answer = hash(&[url], Stdio::null(), &[("http_proxy", &proxy), ("no_proxy", "")]);
+    let answer_of = |url: &str, environment: [(&str, &str); 2]| answer(command(&[url]).env_clear().envs(environment));
+    let answer = answer_of(url, [("http_proxy", &proxy), ("no_proxy", "")]);
     assert_is(&image, "raw", &answer);
     assert_eq!(answer["file"], "http://images.example/disk.raw?…");
     assert!(server.join().expect("no panic").starts_with("GET http://images.example/disk.raw?signature=word "));
@@ -98,26 +111,25 @@ fn an_image_on_a_server_is_hashed_through_the_proxy_of_the_environment() {
     let (port, server) = serve(&image);
     let url = format!("http://127.0.0.1:{port}/disk.raw");
     let environment = [("http_proxy", "http://127.0.0.1:1"), ("no_proxy", "127.0.0.1")];
-    assert_is(&image, "raw", &hash(&[&url], Stdio::null(), &environment));
+    assert_is(&image, "raw", &answer_of(&url, environment));
     assert!(server.join().expect("no panic").starts_with("GET /disk.raw "));
 }
 
 #[test]
 fn what_cannot_be_had_is_refused_in_words_without_secrets() {
-    let answer = hash(&["http://user:word@127.0.0.1:1/disk.raw"], Stdio::null(), &[]);
-    let error = answer["error"].to_string();
-    assert!(error.contains("127.0.0.1:1/disk.raw") && !error.contains("word"), "{error}");
+    let said = refusal(&mut command(&["http://user:word@127.0.0.1:1/disk.raw"]));
+    assert!(said.contains("cannot download http://127.0.0.1:1/disk.raw") && !said.contains("word"), "{said}");
 
     let directory = tempfile::tempdir().expect("a directory");
-    let backed = directory.path().join("backed").display().to_string();
-    run("qemu-img", &["create", "-q", "-f", "vmdk", &backed, "1M"]);
-    let child = directory.path().join("child").display().to_string();
-    run("qemu-img", &["create", "-q", "-f", "vmdk", "-b", &backed, "-F", "vmdk", &child]);
-    let answer = hash(&[&child], Stdio::null(), &[]);
-    let error = answer["error"].to_string();
-    assert!(error.contains("cannot convert") && error.contains("vmdk"), "{error}");
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (base, child) = (path("base"), path("child"));
+    run("qemu-img", &["create", "-q", "-f", "vmdk", &base, "1M"]);
+    run("qemu-img", &["create", "-q", "-f", "vmdk", "-b", &base, "-F", "vmdk", &child]);
+    let said = refusal(&mut command(&[&child]));
+    assert!(said.contains("from vmdk to raw"), "{said}");
 
-    let answer = hash(&[&backed], Stdio::null(), &[("PATH", "/nonexistent")]);
-    let error = answer["error"].to_string();
-    assert!(error.contains("cannot convert"), "{error}");
+    let said = refusal(command(&[&base]).env("PATH", "/nonexistent"));
+    assert!(said.contains("needs `qemu-img`, which is not installed"), "{said}");
+    let said = refusal(&mut command(&[&base, "--temp-dir", "/nonexistent"]));
+    assert!(said.contains("/nonexistent"), "{said}");
 }
