@@ -84,7 +84,7 @@ async fn feed(
     (budget, halt): (Budget, CancellationToken),
 ) -> Result<(), HttpSourceError> {
     let (told, found) = mpsc::channel(WAITING_STRETCHES);
-    let url = source.url.clone();
+    let url = source.url.to_string();
     spawn_decode(source, layout, told, (budget, halt))?;
     let feeder = Feeder { layout, digest: OffersDigest::default(), news: VecDeque::new(), held: HashMap::new() };
     feeder.run(found, events, wants, url).await
@@ -113,7 +113,7 @@ impl Feeder {
         mut found: mpsc::Receiver<Result<Found, HttpSourceError>>,
         events: &mpsc::Sender<FeedEvent>,
         mut wants: mpsc::Receiver<Want>,
-        url: PrivateUrl,
+        url: String,
     ) -> Result<(), HttpSourceError> {
         let mut ended = false;
         while !(ended && self.held.is_empty() && self.news.is_empty()) {

@@ -1,8 +1,8 @@
 //! The blocking half: a thread that reads the download, decompresses, hashes, and hands stretches of groups on in order.
 //!
 //! One thread decodes and hashes by itself, run by run, in three buffers that go round. The workers hash each group once
-//! more before they write it, as they do whatever the source: that is a fifth of what decompressing the same bytes takes,
-//! and is done on other cores.
+//! more before they write it, as they do whatever the source. That is done on other cores, and costs less than what came
+//! before it on this one: it hashes the same bytes, and decompresses them as well.
 
 use std::num::NonZeroUsize;
 use std::ops::ControlFlow;
@@ -40,7 +40,7 @@ pub(super) fn spawn_decode(
     told: Told,
     (budget, halt): (Budget, CancellationToken),
 ) -> Result<(), HttpSourceError> {
-    let (handle, url) = (Handle::current(), source.url.clone());
+    let (handle, url) = (Handle::current(), source.url.to_string());
     let body = move || {
         let end = decode(&source, layout, &halt, &|piece| tell(piece, &told, &budget, &handle));
         // Who does not listen any more has a reason of its own.
@@ -54,7 +54,7 @@ pub(super) fn spawn_decode(
 pub(super) fn open(source: &HttpSource, stop: CancellationToken) -> Result<(Option<u64>, Peeked), HttpSourceError> {
     let HttpSource { url, settings, retry, .. } = source;
     let download = Download::start(&url.0, settings, *retry, stop);
-    let download = download.map_err(|source| HttpSourceError::Download { url: url.clone(), source })?;
+    let download = download.map_err(|source| HttpSourceError::Download { url: url.to_string(), source })?;
     let file_bytes = download.len_bytes();
     let peeked = Peeked::new(Path::new(&url.to_string()), Box::new(download));
     Ok((file_bytes, peeked.map_err(|source| HttpSourceError::of(url, source))?))

@@ -15,47 +15,47 @@ pub enum HttpSourceError {
     /// Nothing may be fetched from there.
     #[error("{url} is below none of the allowed URLs of the agent's configuration: {allowed}")]
     NotAllowed {
-        /// The URL.
-        url: PrivateUrl,
+        /// The URL, redacted.
+        url: String,
         /// The prefixes that are allowed.
         allowed: String,
     },
     /// The file does not come.
     #[error("cannot download {url}")]
     Download {
-        /// The URL.
-        url: PrivateUrl,
+        /// The URL, redacted.
+        url: String,
         /// Why.
         source: DownloadError,
     },
     /// The file is not what it should be.
     #[error("the content of {url} cannot be used")]
     Content {
-        /// The URL.
-        url: PrivateUrl,
+        /// The URL, redacted.
+        url: String,
         /// Why.
         source: SourceError,
     },
     /// A thread to read it with does not start.
     #[error("cannot start a thread to read {url}")]
     Thread {
-        /// The URL.
-        url: PrivateUrl,
+        /// The URL, redacted.
+        url: String,
         /// What the system says.
         source: io::Error,
     },
     /// The thread that reads it ended without a result.
     #[error("the thread that reads {url} ended without a result")]
     Lost {
-        /// The URL.
-        url: PrivateUrl,
+        /// The URL, redacted.
+        url: String,
     },
 }
 
 impl HttpSourceError {
     /// Sorts an error of reading the content, which may be one of the download below it.
     pub(super) fn of(url: &PrivateUrl, error: SourceError) -> Self {
-        let url = url.clone();
+        let url = url.to_string();
         let SourceError::Read { path, source } = error else { return Self::Content { url, source: error } };
         match source.downcast() {
             Ok(source) => Self::Download { url, source },
@@ -63,7 +63,7 @@ impl HttpSourceError {
         }
     }
 
-    const fn url(&self) -> &PrivateUrl {
+    fn url(&self) -> &str {
         match self {
             Self::NotAllowed { url, .. }
             | Self::Download { url, .. }
@@ -86,7 +86,7 @@ impl DomainError for HttpSourceError {
     }
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
-        let mut metadata = vec![("url", self.url().to_string())];
+        let mut metadata = vec![("url", self.url().to_owned())];
         match self {
             Self::NotAllowed { allowed, .. } => metadata.push(("allowed", allowed.clone())),
             Self::Download { source: DownloadError::GivenUp { attempts, .. }, .. } => {

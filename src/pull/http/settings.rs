@@ -77,7 +77,7 @@ impl HttpAccess {
         (retry, stall): (Duration, Duration),
     ) -> Result<HttpSource, HttpSourceError> {
         if !self.allowed.permits(&url.0) {
-            return Err(HttpSourceError::NotAllowed { url: url.clone(), allowed: self.allowed.to_string() });
+            return Err(HttpSourceError::NotAllowed { url: url.to_string(), allowed: self.allowed.to_string() });
         }
         let defaults = HttpSettings::default();
         let settings = HttpSettings {
