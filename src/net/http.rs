@@ -187,13 +187,13 @@ pub struct PrivateUrl(pub Url);
 
 impl fmt::Display for PrivateUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Redacted(&self.0).fmt(f)
+        fmt::Display::fmt(&Redacted(&self.0), f)
     }
 }
 
 impl fmt::Debug for PrivateUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        Redacted(&self.0).fmt(f)
+        fmt::Display::fmt(&Redacted(&self.0), f)
     }
 }
 

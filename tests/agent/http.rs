@@ -8,6 +8,7 @@ use std::thread;
 
 use tempfile::TempDir;
 
+use crate::support::authority::Authority;
 use crate::support::chaos::{Chaos, Fault, Plan};
 use crate::support::ctl::Answer;
 use crate::support::nginx::Nginx;
@@ -178,6 +179,28 @@ fn what_is_not_what_it_should_be_never_boots() {
         assert!(!disk.is_bootable(), "{file}: {expected}");
         assert_eq!(daemon.disk(&disk)["interrupted_install"]["reason"], *expected);
     }
+}
+
+#[test]
+#[ignore = "needs root, loop devices and nginx: tests/run.sh"]
+fn over_tls_the_named_authority_alone_is_trusted() {
+    let site = Site::new(8 * MIB, &mut Seed::new(27));
+    let (ours, theirs) = (Authority::new(), Authority::new());
+    fs::write(site.file("ca.pem"), ours.pem()).expect("written");
+    let (known, unknown) = (Nginx::serve_tls(site.path(), &ours), Nginx::serve_tls(site.path(), &theirs));
+    let daemon = Daemon::start_with(&format!(
+        "allow_loop_devices = true\nallowed_urls = [{:?}, {:?}]\n[http]\nca = {:?}",
+        known.url(),
+        unknown.url(),
+        site.file("ca.pem")
+    ));
+    let (disk, before) = used_disk(16 * MIB);
+    // At once, and not after the time that a server that does not answer is given.
+    let answer = site.install(&daemon, &format!("{}disk.raw", unknown.url()), &disk, &[]);
+    assert_eq!(reason(&answer), "SOURCE_UNTRUSTED");
+    assert_eq!(disk.hash_all(), before);
+    site.install(&daemon, &format!("{}disk.raw.zst", known.url()), &disk, &[]).done();
+    assert_eq!(disk.hash(site.image.len()), site.image.root());
 }
 
 /// A server that redirects everything to one place.
