@@ -26,6 +26,7 @@ use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
 use crate::provision::verify::{Expectation, VerifyJob};
+use crate::pull::HttpAccess;
 use crate::repository::Settings;
 
 mod capture;
@@ -127,6 +128,8 @@ pub struct Agent {
     pub journal: Journal,
     /// Where images are, by the names that callers use.
     pub repositories: BTreeMap<String, Settings>,
+    /// Where on the web images may be, and how it is reached.
+    pub http: HttpAccess,
     /// Plan tokens.
     pub tokens: PlanTokens,
     /// Memory and threads of one operation.

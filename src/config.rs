@@ -14,6 +14,8 @@ use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 
 use crate::byte_size;
 use crate::disk::sysfs;
+use crate::net::allowed::AllowedUrls;
+use crate::pull::HttpTable;
 use crate::repository::Settings;
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
@@ -50,6 +52,10 @@ pub struct Config {
     pub drain_seconds: u64,
     /// The repositories that images are pulled from and captured to, by the names that callers use.
     pub repositories: BTreeMap<String, Settings>,
+    /// What URLs of images that callers give must be below; none is allowed without.
+    pub allowed_urls: AllowedUrls,
+    /// How the servers of these images are reached.
+    pub http: HttpTable,
 }
 
 impl Default for Config {
@@ -63,6 +69,8 @@ impl Default for Config {
             log: "info".to_owned(),
             drain_seconds: 80,
             repositories: BTreeMap::new(),
+            allowed_urls: AllowedUrls::default(),
+            http: HttpTable::default(),
         }
     }
 }
@@ -200,6 +208,8 @@ mod tests {
     use std::path::{Path, PathBuf};
 
     use super::{Config, ConfigError};
+    use crate::net::allowed::AllowedUrls;
+    use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
 
     fn load(content: &str) -> Result<Config, ConfigError> {
@@ -226,6 +236,8 @@ mod tests {
         let config = load(
             "socket = \"/tmp/a.sock\"\nstate_dir = \"/srv/state\"\nmemory_budget = \"128MiB\"\nallow_loop_devices = true\n\
              write_workers = 4\nlog = \"debug,h2=warn\"\ndrain_seconds = 0\n\
+             allowed_urls = [\"https://images.example/os/\"]\n\
+             [http]\nca = \"/etc/ca.pem\"\nproxy = \"http://proxy:3128\"\nretry_seconds = 7\n\
              [repositories.main]\nlocation = \"/srv/images\"\n",
         );
         let expected = Config {
@@ -240,6 +252,13 @@ mod tests {
                 "main".to_owned(),
                 Settings::new(Location::Directory("/srv/images".into())),
             )]),
+            allowed_urls: AllowedUrls::try_from(vec!["https://images.example/os/".to_owned()]).expect("a prefix"),
+            http: HttpTable {
+                ca: Some(PathBuf::from("/etc/ca.pem")),
+                proxy: Some("http://proxy:3128".parse().expect("a URL")),
+                retry_seconds: 7,
+                stall_seconds: 30,
+            },
         };
         assert_eq!(config.expect("valid"), expected);
         assert_eq!(load("write_workers = 0").expect("zero").write_workers, None);
@@ -259,6 +278,8 @@ mod tests {
             ("allow_loop_devices = \"yes\"", 1, "allow_loop_devices = \"yes\"", "expected a boolean"),
             ("write_workers = 257", 1, "write_workers = 257", "more than 256 workers"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
+            ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
+            ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),
             ("log = \"a\"\nlog = \"b\"", 2, "log = \"b\"", "duplicate key"),
             ("socket = ", 1, "socket =", ""),
             ("log = \"\u{1b}[2J", 1, "log = \"\\u{1b}[2J", ""),

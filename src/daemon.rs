@@ -18,6 +18,7 @@ use crate::operation::registry::Registry;
 use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
 use crate::provision::token::PlanTokens;
+use crate::pull::HttpAccess;
 use crate::rpc::server::{self, ServeError};
 
 /// Workers where the configuration names none: enough to keep several requests at a disk, few enough for a small memory
@@ -119,6 +120,7 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
         records: Records::open(&state_dir)?,
         journal: Journal::open(&state_dir)?,
         repositories: config.repositories.clone(),
+        http: HttpAccess { allowed: config.allowed_urls.clone(), table: config.http.clone() },
         tokens: PlanTokens::default(),
         resources: Resources {
             memory_bytes: config.memory_budget,

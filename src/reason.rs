@@ -143,6 +143,24 @@ reasons! {
     RepositoryBusy = "REPOSITORY_BUSY", Conflict, "wait until the other `bmsctl repository gc` has ended";
     /// The certificate of a server is not trusted.
     SourceUntrusted = "SOURCE_UNTRUSTED", PermissionDenied, "check the server's certificate, or name its CA in the settings";
+    /// Nothing may be fetched from the URL.
+    SourceNotAllowed = "SOURCE_NOT_ALLOWED", InvalidRequest, "use a URL below one of allowed_urls in the agent's configuration";
+    /// The server redirects to where nothing may be fetched from, too often, or out of TLS.
+    SourcePolicy = "SOURCE_POLICY", Precondition, "give the URL that the redirects lead to, if it is allowed; else have it allowed";
+    /// There is no file at the URL.
+    SourceNotFound = "SOURCE_NOT_FOUND", NotFound, "check the URL";
+    /// The server does not give the file.
+    SourceDenied = "SOURCE_DENIED", PermissionDenied, "check the URL, and whether its signature has expired";
+    /// The server does not answer, or breaks off again and again.
+    SourceUnavailable = "SOURCE_UNAVAILABLE", Unavailable, "check the server and the network, then do the same again";
+    /// The file on the server became another while it was read.
+    SourceChanged = "SOURCE_CHANGED", DataLoss, "do the same again, with the size and root of what is there now";
+    /// The file is in a format that is not read, or not in the one that was named.
+    SourceFormat = "SOURCE_FORMAT", Precondition, "give raw content, plain or compressed by gzip, xz or zstd with usual settings; or import the image into a repository";
+    /// The content is shorter or longer than it should be.
+    SourceLength = "SOURCE_LENGTH", DataLoss, "check the size: it is that of the raw content, in bytes";
+    /// The file is truncated or damaged.
+    SourceDamaged = "SOURCE_DAMAGED", DataLoss, "put a whole file onto the server, and do the same again";
     /// An image took too long to be written.
     UploadTooSlow = "UPLOAD_TOO_SLOW", Precondition, "do it again: what is in the repository is skipped; or make the repository with a longer grace";
     /// The disk is no longer what the plan saw.

@@ -8,6 +8,7 @@ use crate::operation::registry::RegistryError;
 use crate::provision::plan::PlanError;
 use crate::provision::record::RecordError;
 use crate::provision::token::TokenError;
+use crate::pull::HttpSourceError;
 use crate::reason::{DomainError, Reason};
 use crate::repository::RepositoryError;
 
@@ -38,6 +39,9 @@ pub enum AgentError {
     /// The repository cannot do what it should.
     #[error(transparent)]
     Repository(#[from] RepositoryError),
+    /// The file on a web server cannot be had.
+    #[error(transparent)]
+    Http(#[from] HttpSourceError),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -86,6 +90,7 @@ impl AgentError {
             Self::Registry(error) => Ok(error),
             Self::Record(error) => Ok(error),
             Self::Repository(error) => Ok(error),
+            Self::Http(error) => Ok(error),
             Self::Journal(error) => Ok(error),
             Self::RepositoryUnknown { .. } => Err(Reason::RepositoryUnknown),
             Self::ImageExpired { .. } => Err(Reason::ImageExpired),

@@ -1,5 +1,6 @@
 //! Installs that fetch their image: finding it, beginning, and going on after a restart.
 
+use std::io;
 use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
@@ -15,13 +16,16 @@ use crate::clock::unix_seconds;
 use crate::disk::discovery::Disk;
 use crate::disk::selector::Selector;
 use crate::hardware::host;
+use crate::image::group::Layout;
 use crate::image::manifest::ImageId;
+use crate::image::source::Format;
+use crate::net::http::PrivateUrl;
 use crate::operation::registry::{Begun, Request};
 use crate::operation::{Failure, Operation, OperationKind};
 use crate::provision::error::{ProvisionError, SourceFailure};
 use crate::provision::feed::FeedEvent;
 use crate::provision::plan::{ImageSpec, Options};
-use crate::pull::{self, Outlet, PullError};
+use crate::pull::{self, HttpSource, Outlet, PullError};
 use crate::repository::{ImageName, Repository, RepositoryError, Settings, StoredImage};
 
 /// How long a call waits for a repository that does not answer, in seconds: a caller wants to know soon.
@@ -37,6 +41,15 @@ pub enum ImageSource {
         /// The image.
         image: ImageName,
     },
+    /// A file on a web server.
+    Http {
+        /// Where it is.
+        url: PrivateUrl,
+        /// What its content is packed into; else its first bytes tell.
+        format: Option<Format>,
+        /// What the caller says of its content.
+        spec: ImageSpec,
+    },
 }
 
 /// An image that was found, as the journal keeps it.
@@ -50,6 +63,13 @@ pub enum Pulled {
         /// Id of the image.
         #[serde(with = "image_id")]
         image: ImageId,
+    },
+    /// A file on a web server.
+    Http {
+        /// Where it is, signature and all: only the agent may read the journal.
+        url: PrivateUrl,
+        /// What its content is packed into; else its first bytes tell.
+        format: Option<Format>,
     },
 }
 
@@ -71,17 +91,34 @@ pub struct Found {
     pub spec: ImageSpec,
     /// Where it is.
     pub pulled: Pulled,
-    /// What describes it.
-    pub image: StoredImage,
+    /// What describes it, if it is in a repository.
+    pub image: Option<StoredImage>,
+}
+
+/// What feeds an install.
+enum Fetch {
+    Repository { settings: Settings, image: ImageId },
+    Http { source: HttpSource, layout: Layout },
 }
 
 impl Agent {
     /// Finds an image.
     ///
     /// # Errors
-    /// If the repository is unknown, does not answer soon, or does not have it, or the image has expired.
+    /// If the repository is unknown, does not answer soon, or does not have it, or the image has expired; if a URL is not
+    /// allowed, or its server does not give a file that can be what the caller says.
     pub fn find_image(&self, source: &ImageSource) -> Result<Found, AgentError> {
-        let ImageSource::Repository { repository, image } = source;
+        match source {
+            ImageSource::Repository { repository, image } => self.find_in_repository(repository, image),
+            ImageSource::Http { url, format, spec } => {
+                self.http.source_for_call(url, *format)?.probe(spec.layout.len_bytes())?;
+                let pulled = Pulled::Http { url: url.clone(), format: *format };
+                Ok(Found { spec: *spec, pulled, image: None })
+            }
+        }
+    }
+
+    fn find_in_repository(&self, repository: &str, image: &ImageName) -> Result<Found, AgentError> {
         let (name, settings) = self.repository_settings(repository)?;
         let settings = Settings { retry_seconds: settings.retry_seconds.min(CALL_RETRY_SECONDS), ..settings.clone() };
         let image = runtime(&settings)?.block_on(async { Repository::open(&settings).await?.find(image).await })?;
@@ -95,7 +132,7 @@ impl Agent {
             logical_block_size: Some(image.manifest.disk.logical_block_size),
         };
         let pulled = Pulled::Repository { repository: name.to_owned(), image: image.id };
-        Ok(Found { spec, pulled, image })
+        Ok(Found { spec, pulled, image: Some(image) })
     }
 
     /// Decides what an install of an image that the agent fetches would do.
@@ -163,10 +200,7 @@ impl Agent {
     }
 
     fn begin_pull(self: &Arc<Self>, pending: Pending, planned: &Planned) -> Result<Arc<Operation>, AgentError> {
-        let Pulled::Repository { repository, image } = &pending.source;
-        let (_, settings) = self.repository_settings(repository)?;
-        let (settings, image) = (settings.clone(), *image);
-        let runtime = runtime(&settings)?;
+        let (runtime, fetch) = self.fetch(&pending.source, planned.plan.image.layout)?;
         let disk = &planned.plan.disk;
         let running =
             match self.registry.begin_as(pending.operation, &pending.request(), OperationKind::Install, disk)? {
@@ -181,8 +215,23 @@ impl Agent {
         }
         let begun = self.start_install(running, planned.plan.clone());
         let intake = begun.inspect_err(|_| self.forget(operation.id))?;
-        spawn_fetch(runtime, settings, image, intake)?;
+        spawn_fetch(runtime, fetch, intake)?;
         Ok(operation)
+    }
+
+    /// What will feed an install, and the runtime that it does so on.
+    fn fetch(&self, source: &Pulled, layout: Layout) -> Result<(Runtime, Fetch), AgentError> {
+        match source {
+            Pulled::Repository { repository, image } => {
+                let (_, settings) = self.repository_settings(repository)?;
+                Ok((runtime(settings)?, Fetch::Repository { settings: settings.clone(), image: *image }))
+            }
+            Pulled::Http { url, format } => {
+                let source = self.http.source(url, *format)?;
+                let runtime = new_runtime().map_err(|source| AgentError::Thread { source })?;
+                Ok((runtime, Fetch::Http { source, layout }))
+            }
+        }
     }
 
     /// Takes an install out of the journal.
@@ -225,28 +274,22 @@ fn selector_of(disk: &Disk) -> Selector {
 
 /// A runtime for the connections of one operation, so that calls are answered while they are busy.
 pub(super) fn runtime(settings: &Settings) -> Result<Runtime, RepositoryError> {
-    let location = || settings.location.to_string();
-    let runtime = Builder::new_current_thread().enable_all().max_blocking_threads(4).build();
-    runtime.map_err(|source| RepositoryError::Process { location: location(), source })
+    new_runtime().map_err(|source| RepositoryError::Process { location: settings.location.to_string(), source })
+}
+
+fn new_runtime() -> io::Result<Runtime> {
+    Builder::new_current_thread().enable_all().max_blocking_threads(4).build()
 }
 
 /// Starts the thread that feeds an install. It ends when the install does.
-fn spawn_fetch(runtime: Runtime, settings: Settings, image: ImageId, intake: Intake) -> Result<(), AgentError> {
+fn spawn_fetch(runtime: Runtime, fetch: Fetch, intake: Intake) -> Result<(), AgentError> {
     let Intake { events, wants, halt, budget } = intake;
-    let broken = events.clone();
     let outlet = Outlet { events, wants, budget };
     let body = move || {
         let feed = async {
-            let repository = Repository::open(&settings).await?;
-            let image = repository.image(image).await?;
-            pull::from_repository(&repository, &image, outlet).await;
-            Ok::<_, RepositoryError>(())
-        };
-        let feed = async {
-            if let Err(error) = feed.await {
-                let error = ProvisionError::Source(SourceFailure::new(PullError::from(error)));
-                // Workers that are gone have a reason of their own.
-                drop(broken.send(FeedEvent::Broken(error)).await);
+            match fetch {
+                Fetch::Repository { settings, image } => feed_from_repository(&settings, image, outlet).await,
+                Fetch::Http { source, layout } => pull::from_http(source, layout, outlet, halt.clone()).await,
             }
         };
         runtime.block_on(halt.run_until_cancelled(feed));
@@ -256,6 +299,21 @@ fn spawn_fetch(runtime: Runtime, settings: Settings, image: ImageId, intake: Int
     // A thread that cannot be started drops the outlet: the install ends as interrupted.
     let thread = thread::Builder::new().name("fetch".to_owned()).spawn(body);
     thread.map(drop).map_err(|source| AgentError::Thread { source })
+}
+
+async fn feed_from_repository(settings: &Settings, image: ImageId, outlet: Outlet) {
+    let events = outlet.events.clone();
+    let feed = async {
+        let repository = Repository::open(settings).await?;
+        let image = repository.image(image).await?;
+        pull::from_repository(&repository, &image, outlet).await;
+        Ok::<_, RepositoryError>(())
+    };
+    if let Err(error) = feed.await {
+        let error = ProvisionError::Source(SourceFailure::new(PullError::from(error)));
+        // Workers that are gone have a reason of their own.
+        drop(events.send(FeedEvent::Broken(error)).await);
+    }
 }
 
 mod image_id {

@@ -18,6 +18,7 @@ use crate::provision::install::Resources;
 use crate::provision::plan::{ImageSpec, Options};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
+use crate::pull::HttpAccess;
 use crate::reason::{DomainError as _, Reason};
 use crate::repository::{Location, Settings};
 
@@ -30,6 +31,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         records: Records::open(&fixture.path("")).expect("opened"),
         journal: Journal::open(&fixture.path("")).expect("opened"),
         repositories: BTreeMap::new(),
+        http: HttpAccess::default(),
         tokens: PlanTokens::default(),
         resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
         clock: SharedClock(clock),

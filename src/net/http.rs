@@ -1,16 +1,20 @@
 //! The one way to make an HTTP client: who is trusted, through which proxy, where a redirect may lead, and how long
 //! anything may take. What is printed of a URL is decided here as well.
 
+use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use reqwest::redirect::{Action, Attempt, Policy};
+use reqwest::redirect::{Attempt, Policy};
 use reqwest::{Certificate, Client, NoProxy, Proxy};
 use rustls::crypto::ring;
+use serde::{Deserialize, Serialize};
 use url::Url;
+
+use super::allowed::AllowedUrls;
 
 /// Most redirects that are followed for one request.
 const MAX_REDIRECTS: usize = 5;
@@ -30,11 +34,14 @@ pub struct HttpSettings {
     pub connect_timeout: Duration,
     /// For the next bytes of an answer to come.
     pub read_timeout: Duration,
+    /// Where alone a redirect may lead; anywhere if absent.
+    pub only: Option<AllowedUrls>,
 }
 
 impl Default for HttpSettings {
     fn default() -> Self {
-        Self { ca: None, proxy: None, connect_timeout: Duration::from_secs(10), read_timeout: Duration::from_secs(30) }
+        let (connect_timeout, read_timeout) = (Duration::from_secs(10), Duration::from_secs(30));
+        Self { ca: None, proxy: None, connect_timeout, read_timeout, only: None }
     }
 }
 
@@ -80,6 +87,9 @@ pub enum RedirectRefusal {
     /// It leads out of TLS.
     #[error("it leads from https to an address without TLS")]
     Downgrade,
+    /// It leads to where nothing may be fetched from.
+    #[error("it leads to an address that is not allowed")]
+    NotAllowed,
 }
 
 impl HttpSettings {
@@ -95,7 +105,7 @@ impl HttpSettings {
         ring::default_provider().install_default().ok();
         let mut builder = Client::builder()
             .user_agent(USER_AGENT)
-            .redirect(Policy::custom(follow))
+            .redirect(self.redirects())
             .referer(false)
             .connect_timeout(self.connect_timeout)
             .read_timeout(self.read_timeout);
@@ -118,6 +128,14 @@ impl HttpSettings {
         Proxy::all(url.clone()).map(Some).map_err(client_error)
     }
 
+    fn redirects(&self) -> Policy {
+        let only = self.only.clone();
+        Policy::custom(move |attempt| match refusal(&attempt, only.as_ref()) {
+            Some(refusal) => attempt.error(refusal),
+            None => attempt.follow(),
+        })
+    }
+
     /// The certificates of the file; none if there is no file.
     fn certificates(&self) -> Result<Vec<Certificate>, HttpError> {
         let Some(path) = &self.ca else {
@@ -134,16 +152,26 @@ fn client_error(source: reqwest::Error) -> HttpError {
     HttpError::Client { source: source.without_url() }
 }
 
-fn follow(attempt: Attempt<'_>) -> Action {
+/// Why a redirect is not to be followed.
+fn refusal(attempt: &Attempt<'_>, only: Option<&AllowedUrls>) -> Option<RedirectRefusal> {
+    let (previous, next) = (attempt.previous(), attempt.url());
     // The first of the previous addresses is the one that was asked for.
-    if attempt.previous().len() > MAX_REDIRECTS {
-        return attempt.error(RedirectRefusal::TooMany);
+    if previous.len() > MAX_REDIRECTS {
+        return Some(RedirectRefusal::TooMany);
     }
-    let from_tls = attempt.previous().iter().any(|url| url.scheme() == "https");
-    if from_tls && attempt.url().scheme() != "https" {
-        return attempt.error(RedirectRefusal::Downgrade);
+    if previous.iter().any(|url| url.scheme() == "https") && next.scheme() != "https" {
+        return Some(RedirectRefusal::Downgrade);
     }
-    attempt.follow()
+    only.is_some_and(|only| !only.permits(next)).then_some(RedirectRefusal::NotAllowed)
+}
+
+/// The first error of type `E` that another goes back to.
+pub fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
+    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| {
+        // An I/O error that wraps another error does not name it as its source, but that error's source.
+        let wrapped = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
+        error.downcast_ref().or(wrapped)
+    })
 }
 
 /// A URL as it may be printed: without user, password, query and fragment, which may all be secrets.
@@ -162,11 +190,28 @@ impl fmt::Display for Redacted<'_> {
     }
 }
 
+/// A URL that may be kept, but not be printed whole: it may hold a signature. Both ways to print it are redacted.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct PrivateUrl(pub Url);
+
+impl fmt::Display for PrivateUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Redacted(&self.0), f)
+    }
+}
+
+impl fmt::Debug for PrivateUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&Redacted(&self.0), f)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write as _;
 
-    use super::{HttpError, HttpSettings, Redacted};
+    use super::{HttpError, HttpSettings, PrivateUrl, Redacted};
 
     #[test]
     fn no_secret_of_a_url_is_printed() {
@@ -175,7 +220,9 @@ mod tests {
             ("http://token@host/b%20c.raw", "http://host/b%20c.raw"),
             ("http://[::1]:80/", "http://[::1]/"),
         ] {
-            assert_eq!(Redacted(&url.parse().expect("a URL")).to_string(), printed);
+            let private = PrivateUrl(url.parse().expect("a URL"));
+            assert_eq!(Redacted(&private.0).to_string(), printed);
+            assert_eq!((format!("{private}"), format!("{private:?}")), (printed.to_owned(), printed.to_owned()));
         }
     }
 

@@ -2,4 +2,6 @@
 //!
 //! Nothing here knows of images, disks or repositories.
 
+pub mod allowed;
+pub mod download;
 pub mod http;

@@ -120,6 +120,16 @@ pub struct Want {
     pub bitmap: Option<Vec<u8>>,
 }
 
+impl Want {
+    /// Whether a group must be sent.
+    pub fn includes(&self, group: u64) -> bool {
+        let Some(bit) = group.checked_sub(self.first).filter(|&bit| bit < self.count) else { return false };
+        let Some(bitmap) = &self.bitmap else { return true };
+        let byte = usize::try_from(bit / 8).ok().and_then(|at| bitmap.get(at));
+        byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
+    }
+}
+
 /// The workers' end of the channel. The source's end going away before [`FeedEvent::Finish`] is an interruption.
 #[derive(Debug)]
 pub struct Feed {

@@ -25,7 +25,7 @@ pub(super) fn requests(want: &Want, tree: &Tree, chunks: &ChunkLayout) -> (u64, 
             continue;
         }
         answered += 1;
-        if !is_wanted(want, group) {
+        if !want.includes(group) {
             continue;
         }
         let chunk = chunks.chunk_of(group);
@@ -41,13 +41,6 @@ pub(super) fn requests(want: &Want, tree: &Tree, chunks: &ChunkLayout) -> (u64, 
         }
     }
     (answered, requests)
-}
-
-fn is_wanted(want: &Want, group: u64) -> bool {
-    let Some(bitmap) = &want.bitmap else { return true };
-    let bit = group - want.first;
-    let byte = usize::try_from(bit / 8).ok().and_then(|at| bitmap.get(at));
-    byte.is_some_and(|byte| byte >> (bit % 8) & 1 == 1)
 }
 
 fn group_of(tree: &Tree, group: u64) -> Group {

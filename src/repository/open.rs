@@ -162,6 +162,7 @@ impl Connector {
             proxy: settings.proxy.clone(),
             connect_timeout: CONNECT,
             read_timeout: settings.stall(),
+            only: None,
         };
         http.client().map(Self).map_err(|error| crate::text::chain(&error))
     }

@@ -1,10 +1,15 @@
 //! From the wire to the domain: every field is checked, and all violations are told at once.
 
+mod source;
+#[cfg(test)]
+mod tests;
+
 use uuid::Uuid;
 
+use self::source::image_source;
 use super::proto::v1;
 use super::status::RequestError;
-use crate::agent::{CaptureRequest, ImageSource, InstallRequest, NewImage, PullRequest, VerifyAgainst};
+use crate::agent::{CaptureRequest, InstallRequest, NewImage, PullRequest, VerifyAgainst};
 use crate::disk::identity::Transport;
 use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
@@ -60,45 +65,37 @@ pub(super) fn pull_request(
     }
 }
 
-fn image_source(source: Option<v1::ImageSource>, errors: &mut RequestError) -> Option<ImageSource> {
-    match source?.source? {
-        v1::image_source::Source::Repository(v1::RepositoryImage { repository, image }) => {
-            let named = (!repository.is_empty()).then_some(repository.as_str());
-            check_text("source.repository.repository", named, MAX_TEXT_BYTES / 2, errors);
-            match image.parse() {
-                Ok(image) => Some(ImageSource::Repository { repository, image }),
-                Err(error) => {
-                    errors.add("source.repository.image", error.to_string());
-                    None
-                }
-            }
-        }
-    }
-}
-
 fn image_spec(image: &v1::ImageSpec, errors: &mut RequestError) -> Option<ImageSpec> {
-    if image.size_bytes == 0 || i64::try_from(image.size_bytes).is_err() {
-        errors.add("image.size_bytes", "must be from 1 to 2^63 - 1");
-    }
+    check_len("image.size_bytes", image.size_bytes, errors);
     let group_size = match image.group_size_bytes {
         0 => Ok(GroupSize::default()),
         bytes => GroupSize::new(bytes),
     };
     let root = optional_root("image.root", &image.root, errors);
-    let logical_block_size = match image.logical_block_size_bytes {
-        0 => None,
-        size if size.is_power_of_two() && (512..=65536).contains(&size) => Some(size),
-        _ => {
-            errors.add("image.logical_block_size_bytes", "must be 0 or a power of two from 512 to 65536");
-            None
-        }
-    };
+    let logical_block_size = block_size("image.logical_block_size_bytes", image.logical_block_size_bytes, errors);
     match group_size {
         Ok(group_size) => {
             Some(ImageSpec { layout: Layout::new(image.size_bytes, group_size), root, logical_block_size })
         }
         Err(error) => {
             errors.add("image.group_size_bytes", error.to_string());
+            None
+        }
+    }
+}
+
+fn check_len(field: &'static str, len_bytes: u64, errors: &mut RequestError) {
+    if len_bytes == 0 || i64::try_from(len_bytes).is_err() {
+        errors.add(field, "must be from 1 to 2^63 - 1");
+    }
+}
+
+fn block_size(field: &'static str, size: u32, errors: &mut RequestError) -> Option<u32> {
+    match size {
+        0 => None,
+        size if size.is_power_of_two() && (512..=65536).contains(&size) => Some(size),
+        _ => {
+            errors.add(field, "must be 0 or a power of two from 512 to 65536");
             None
         }
     }
@@ -286,6 +283,3 @@ fn data_event(data: v1::GroupData) -> Result<FeedEvent, &'static str> {
     let (first, count) = (data.first_group, u64::from(data.group_count));
     Ok(FeedEvent::Data(Part { first, count, encoding, payload: data.payload, budget: None }))
 }
-
-#[cfg(test)]
-mod tests;

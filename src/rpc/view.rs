@@ -12,6 +12,7 @@ use crate::disk::marker::Marker;
 use crate::operation::{Operation, OperationKind, Outcome, Snapshot};
 use crate::provision::feed::Want;
 use crate::provision::progress::{Progress, Stage};
+use crate::repository::StoredImage;
 
 pub(super) fn surveyed(surveyed: &Surveyed) -> v1::Disk {
     let mut view = disk(&surveyed.disk);
@@ -84,13 +85,14 @@ fn interrupted(marker: &Marker) -> v1::InterruptedInstall {
 
 /// `found` is the image, if the agent is to fetch it.
 pub(super) fn plan(planned: &Planned, found: Option<&Found>) -> v1::InstallPlan {
-    let name = |found: &Found| {
-        let manifest = &found.image.manifest;
+    let image = found.and_then(|found| found.image.as_ref());
+    let name = |image: &StoredImage| {
+        let manifest = &image.manifest;
         format!("{}/{}:{}", manifest.owner, manifest.name, manifest.version)
     };
     v1::InstallPlan {
-        image_id: found.map(|found| found.image.id.to_string()).unwrap_or_default(),
-        image_name: found.map(name).unwrap_or_default(),
+        image_id: image.map(|image| image.id.to_string()).unwrap_or_default(),
+        image_name: image.map(name).unwrap_or_default(),
         disk: Some(surveyed(&planned.surveyed)),
         image_bytes: planned.plan.image.layout.len_bytes(),
         kept_bytes: planned.plan.kept_bytes,

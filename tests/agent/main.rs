@@ -18,6 +18,7 @@ mod concurrency;
 mod crash;
 mod debian;
 mod flips;
+mod http;
 mod input;
 mod memory;
 mod network;

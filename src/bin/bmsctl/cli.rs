@@ -139,9 +139,9 @@ pub(crate) enum DiskCommand {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct InstallArgs {
-    /// The image: a file, which is pushed; or the id or [OWNER/]NAME[:VERSION] of one in a repository, which the agent
-    /// fetches.
-    #[arg(long, value_name = "FILE|ID|NAME")]
+    /// The image: a file, which is pushed; or what the agent fetches: the id or [OWNER/]NAME[:VERSION] of one in a
+    /// repository, or an http or https URL that its configuration allows, which needs --size and --root.
+    #[arg(long, value_name = "FILE|ID|NAME|URL")]
     pub(crate) image: String,
     /// The repository that the agent fetches the image from, as its configuration names it [default: the only one].
     #[arg(long, value_name = "NAME")]

@@ -40,6 +40,9 @@ pub(crate) enum CtlError {
     /// There is nobody to ask.
     #[error("there is no terminal to confirm on: give --yes if this disk shall be overwritten")]
     NoTerminal,
+    /// What was said of an image at a URL.
+    #[error("an image that the agent fetches from a URL {problem}")]
+    UrlOption { problem: &'static str },
     /// No connection.
     #[error("no agent answers on {}: {hint}", socket.display())]
     Connect { socket: PathBuf, hint: &'static str, source: tonic::transport::Error },
@@ -103,6 +106,7 @@ impl CtlError {
             | Self::ReaderLost { .. }
             | Self::NotConfirmed
             | Self::NoTerminal
+            | Self::UrlOption { .. }
             | Self::Connect { .. }
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
@@ -132,7 +136,8 @@ impl CtlError {
             | Self::Export { .. }
             | Self::NoVersion { .. }
             | Self::NotConfirmed
-            | Self::NoTerminal => Exit::Refused,
+            | Self::NoTerminal
+            | Self::UrlOption { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
@@ -247,7 +252,6 @@ mod tests {
 
     use super::{CtlError, Failure};
     use crate::exit::Exit;
-    use crate::export::ExportError;
 
     fn status(code: Code) -> tonic::Status {
         let metadata = HashMap::from([("disk".to_owned(), "sda".to_owned())]);

@@ -1,13 +1,14 @@
-//! `bmsctl install`: plan, show what will be lost, ask; then push a file, or have the agent fetch an image.
+//! `bmsctl install`: plan, show what will be lost, ask; then push a file, or have the agent fetch an image from a
+//! repository or a web server.
 
 use std::path::{Path, PathBuf};
 
 use bms_agent::image::group::Layout;
-use bms_agent::image::source::Source;
+use bms_agent::image::source::{Format, Source};
 use bms_agent::repository::ImageName;
 use bms_agent::rpc::proto::v1::{
-    ImageSource, ImageSpec, InstallImageRequest, InstallOptions, PlanInstallRequest, PlanInstallResponse, PushBegin,
-    RepositoryImage, image_source,
+    Compression as FileCompression, HttpImage, ImageSource, ImageSpec, InstallImageRequest, InstallOptions,
+    PlanInstallRequest, PlanInstallResponse, PushBegin, RepositoryImage, image_source,
 };
 use uuid::Uuid;
 
@@ -26,10 +27,12 @@ use crate::table::{Fields, or_dash, table};
 use crate::view::{DiskView, PlanView};
 use crate::watch::{outcome, wait};
 
-/// Installs an image: one of the agent's repository, which it fetches, or a file of this machine, which is pushed.
+/// Installs an image: one of the agent's repository or of a web server, which it fetches, or a file of this machine, which
+/// is pushed.
 pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     match image_of(args) {
-        Image::InRepository(source) => pull(args, source, agent, output).await,
+        Image::InRepository(image) => pull(args, image_source::Source::Repository(image), agent, output).await,
+        Image::AtUrl(url) => pull(args, image_source::Source::Http(http_image(args, url)?), agent, output).await,
         Image::File(path) => push_file(args, &path, agent, output).await,
     }
 }
@@ -38,10 +41,11 @@ pub(crate) async fn run(args: &InstallArgs, agent: &Agent, output: &Output) -> R
 enum Image {
     File(PathBuf),
     InRepository(RepositoryImage),
+    AtUrl(String),
 }
 
-/// A file that exists is a file, unless a repository is named. What is neither a file nor a name is a file that is
-/// missing.
+/// What begins like a URL is one, and a file that exists is a file, unless a repository is named. What is neither a file
+/// nor a name is a file that is missing.
 fn image_of(args: &InstallArgs) -> Image {
     let path = PathBuf::from(&args.image);
     let named = args.repository.is_some() || (!path.exists() && args.image.parse::<ImageName>().is_ok());
@@ -49,15 +53,47 @@ fn image_of(args: &InstallArgs) -> Image {
         let repository = args.repository.clone().unwrap_or_default();
         return Image::InRepository(RepositoryImage { repository, image: args.image.clone() });
     }
+    if args.image.starts_with("http://") || args.image.starts_with("https://") {
+        return Image::AtUrl(args.image.clone());
+    }
     Image::File(path)
 }
 
-async fn pull(args: &InstallArgs, image: RepositoryImage, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
+/// The agent reads the file only once, so that it must know beforehand what will come.
+fn http_image(args: &InstallArgs, url: String) -> Result<HttpImage, CtlError> {
+    let compression = match args.source.format {
+        None => FileCompression::Unspecified,
+        Some(Format::Raw) => FileCompression::None,
+        Some(Format::Gzip) => FileCompression::Gzip,
+        Some(Format::Xz) => FileCompression::Xz,
+        Some(Format::Zstd) => FileCompression::Zstd,
+        Some(Format::Qcow2) => {
+            return Err(CtlError::UrlOption { problem: "cannot be qcow2: import it into a repository" });
+        }
+    };
+    let root = args.root.ok_or(CtlError::UrlOption { problem: "needs --root, the BLAKE3 of its raw content" })?;
+    let size =
+        args.source.size.ok_or(CtlError::UrlOption { problem: "needs --size, the length of its raw content" })?;
+    Ok(HttpImage {
+        url,
+        compression: compression.into(),
+        size_bytes: size,
+        root: root.as_bytes().to_vec(),
+        logical_block_size_bytes: 0,
+    })
+}
+
+async fn pull(
+    args: &InstallArgs,
+    source: image_source::Source,
+    agent: &Agent,
+    output: &Output,
+) -> Result<Exit, CtlError> {
     let request = PlanInstallRequest {
         disk: Some(wire_selector(&args.disk)),
         image: None,
         options: Some(options(args)),
-        source: Some(ImageSource { source: Some(image_source::Source::Repository(image)) }),
+        source: Some(ImageSource { source: Some(source) }),
     };
     let Some(plan_token) = agree(args, request.clone(), agent, output).await? else { return Ok(Exit::Done) };
     let begin = InstallImageRequest {

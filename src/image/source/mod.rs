@@ -1,5 +1,5 @@
-//! Reading a disk image in whatever format it has as sparse raw content. Only ever on the client's side: the daemon
-//! parses no image format.
+//! Reading a disk image in whatever format it has as sparse raw content, on the client's side: the daemon parses no image
+//! format. All that it takes from here are streams that are raw, or compressed by gzip, xz or zstd ([`Peeked`]).
 //!
 //! A source is one file, opened for reading: whatever it names, no other file is ever opened. Images are hostile until
 //! proven otherwise: nothing is allocated by a number from the file that the file's own length does not bound.

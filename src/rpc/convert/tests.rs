@@ -3,11 +3,14 @@
 use uuid::Uuid;
 
 use super::super::proto::v1::{self, push_image_request::Message};
-use super::{capture_image_request, feed_event, install_request, request, stream_capture_request, verify_request};
-use crate::agent::VerifyAgainst;
+use super::{
+    capture_image_request, feed_event, install_request, pull_request, request, stream_capture_request, verify_request,
+};
+use crate::agent::{ImageSource, VerifyAgainst};
 use crate::disk::identity::Transport;
 use crate::image::group::{ChainingValue, GroupSize};
 use crate::image::manifest::{CaptureMode, Kind};
+use crate::image::source::Format;
 use crate::provision::feed::{Encoding, FeedEvent, Offered};
 use crate::reason::{DomainError as _, Reason};
 
@@ -222,6 +225,36 @@ fn capture() -> v1::CaptureImageRequest {
     }
 }
 
+fn at_url(change: impl FnOnce(&mut v1::HttpImage)) -> v1::ImageSource {
+    let mut image = v1::HttpImage {
+        url: "https://images.example/os/disk.raw.zst?signature=canary".to_owned(),
+        size_bytes: 1 << 30,
+        root: vec![7; 32],
+        logical_block_size_bytes: 4096,
+        ..Default::default()
+    };
+    change(&mut image);
+    v1::ImageSource { source: Some(v1::image_source::Source::Http(image)) }
+}
+
+#[test]
+fn an_image_at_a_url_is_taken_over_field_by_field() {
+    for (compression, expected) in [
+        (v1::Compression::Unspecified, None),
+        (v1::Compression::None, Some(Format::Raw)),
+        (v1::Compression::Gzip, Some(Format::Gzip)),
+        (v1::Compression::Xz, Some(Format::Xz)),
+        (v1::Compression::Zstd, Some(Format::Zstd)),
+    ] {
+        let source = at_url(|image| image.compression = compression.into());
+        let request = pull_request(Some(disk()), Some(source), None).expect("good");
+        let ImageSource::Http { url, format, spec } = request.source else { panic!("another source") };
+        assert_eq!(url.0.as_str(), "https://images.example/os/disk.raw.zst?signature=canary");
+        assert_eq!((format, spec.layout.len_bytes(), spec.root), (expected, 1 << 30, Some([7; 32])));
+        assert_eq!(spec.logical_block_size, Some(4096));
+    }
+}
+
 #[test]
 fn a_capture_is_private_and_without_free_space_unless_it_says_otherwise() {
     let (request, image) = capture_image_request(capture()).expect("good");
@@ -262,4 +295,38 @@ fn each_impossible_field_of_a_capture_is_named() {
     assert_eq!(fields, ["kind", "name", "version", "owner", "repository", "disk", "group_size_bytes"]);
     let stream = v1::StreamCaptureRequest { disk: Some(disk()), encoding: 7, ..v1::StreamCaptureRequest::default() };
     assert_eq!(stream_capture_request(stream).expect_err("wrong").metadata()[0].0, "encoding");
+}
+
+#[test]
+fn all_that_is_wrong_with_an_image_at_a_url_is_told_and_no_secret() {
+    let wrong = |change: fn(&mut v1::HttpImage)| {
+        let error = pull_request(Some(disk()), Some(at_url(change)), None).expect_err("wrong");
+        assert!(!error.to_string().contains("canary"), "{error}");
+        error.metadata().into_iter().map(|(field, _)| field).collect::<Vec<_>>()
+    };
+    let all = [
+        "source.http.url",
+        "source.http.compression",
+        "source.http.size_bytes",
+        "source.http.root",
+        "source.http.logical_block_size_bytes",
+    ];
+    assert_eq!(
+        wrong(|image| *image = v1::HttpImage { compression: 77, logical_block_size_bytes: 3, ..Default::default() })
+            [1..],
+        all
+    );
+    for change in [
+        |image: &mut v1::HttpImage| image.url = "ftp://images.example/canary".to_owned(),
+        |image: &mut v1::HttpImage| image.url = "/canary".to_owned(),
+        |image: &mut v1::HttpImage| image.url = "https://canary@images.example/".to_owned(),
+        |image: &mut v1::HttpImage| image.url = "https://:canary@images.example/".to_owned(),
+        |image: &mut v1::HttpImage| image.url = "https://images.example/#canary".to_owned(),
+        |image: &mut v1::HttpImage| image.url = "https://images.example/\ncanary".to_owned(),
+        |image: &mut v1::HttpImage| image.url += &"canary".repeat(400),
+    ] {
+        assert_eq!(wrong(change), ["source.http.url"]);
+    }
+    assert_eq!(wrong(|image| image.root.truncate(31)), ["source.http.root"]);
+    assert_eq!(wrong(|image| image.size_bytes = u64::MAX), ["source.http.size_bytes"]);
 }

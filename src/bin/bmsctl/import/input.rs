@@ -10,11 +10,12 @@ use std::path::{Path, PathBuf};
 
 use bms_agent::image::group::is_zero;
 use bms_agent::image::source::{Format, Input, OpenOptions, Peeked, SourceError, open_as_told};
+use bms_agent::net::download::{Download, DownloadError, Retry};
 use bms_agent::net::http::{HttpSettings, Redacted};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::convert::{ConvertError, Driver, to_raw};
-use super::download::{Download, DownloadError, Retry};
 use crate::cli::InputArgs;
 use crate::output::Output;
 
@@ -91,7 +92,7 @@ pub(crate) fn open(args: &InputArgs, output: &Output) -> Result<Opened, InputErr
         ImageName::Stdin => opener.stream(Box::new(io::stdin()), None),
         ImageName::Url(url) => {
             let settings = HttpSettings { ca: args.ca.clone(), ..HttpSettings::default() };
-            let download = Download::start(url, &settings, Retry::default());
+            let download = Download::start(url, &settings, Retry::default(), CancellationToken::new());
             let download = download.map_err(|source| InputError::Download { name: opener.name.clone(), source })?;
             let len_bytes = download.len_bytes();
             opener.stream(Box::new(download), len_bytes)

@@ -3,7 +3,6 @@
 
 mod convert;
 mod describe;
-mod download;
 mod input;
 mod sandbox;
 mod store;

@@ -7,6 +7,7 @@ use reqwest::header::{
     TRANSFER_ENCODING,
 };
 use reqwest::{Client, Response, StatusCode, Version};
+use tokio::time::Instant;
 use url::Url;
 
 use super::{DownloadError, Part, Parts, Retry};
@@ -50,26 +51,29 @@ impl Transfer {
 
     /// Passes on the whole file.
     pub(super) async fn run(mut self, parts: &Parts) -> Result<(), DownloadError> {
-        let (mut attempts, mut fruitless) = (0, 0);
+        let (mut attempts, mut fruitless, mut fruit) = (0, 0, Instant::now());
         loop {
             let before = self.at_bytes;
             let Err(error) = self.attempt(parts).await else {
                 return Ok(());
             };
             attempts += 1;
-            fruitless = if self.at_bytes > before { 0 } else { fruitless + 1 };
+            (fruitless, fruit) = if self.at_bytes > before { (0, Instant::now()) } else { (fruitless + 1, fruit) };
             let error = self.check_worth_another(error)?;
-            if attempts >= self.retry.attempts || fruitless >= self.retry.fruitless {
+            let rest = self.retry.rest_after(fruitless);
+            let too_many = attempts >= self.retry.attempts || fruitless >= self.retry.fruitless;
+            if too_many || fruit.elapsed().saturating_add(rest) > self.retry.fruitless_for {
                 return Err(DownloadError::GivenUp { attempts, source: Box::new(error) });
             }
-            tokio::time::sleep(self.retry.rest_after(fruitless)).await;
+            tokio::time::sleep(rest).await;
         }
     }
 
     /// Gives back an error that time does not mend, or that comes before there is anything to lose.
     fn check_worth_another(&self, error: DownloadError) -> Result<DownloadError, DownloadError> {
         let resumable = self.at_bytes == 0 || self.file.as_ref().is_some_and(|file| file.validator.is_some());
-        if !error.is_passing() || self.file.is_none() {
+        let begun = self.file.is_some() || self.retry.from_start;
+        if !error.is_passing() || !begun {
             Err(error)
         } else if !resumable {
             Err(DownloadError::NotResumable { at_bytes: self.at_bytes, source: Box::new(error) })
@@ -197,7 +201,9 @@ impl DownloadError {
     fn is_passing(&self) -> bool {
         match self {
             Self::Broken { .. } | Self::Short { .. } => true,
-            Self::Request { source } => source.is_connect() || source.is_timeout() || source.is_request(),
+            Self::Request { source } => {
+                !self.is_untrusted() && (source.is_connect() || source.is_timeout() || source.is_request())
+            }
             Self::Status { status } => {
                 status.is_server_error()
                     || [StatusCode::REQUEST_TIMEOUT, StatusCode::TOO_MANY_REQUESTS].contains(status)

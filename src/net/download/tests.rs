@@ -11,14 +11,15 @@ use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use bms_agent::net::http::{HttpSettings, RedirectRefusal};
 use reqwest::StatusCode;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use super::{Download, DownloadError, Retry};
+use crate::net::http::{HttpSettings, RedirectRefusal};
 
 const LEN: usize = 3_000_001;
 
@@ -144,11 +145,12 @@ fn settings() -> HttpSettings {
 }
 
 fn quick() -> Retry {
-    Retry { fruitless: 3, attempts: 6, rest: Duration::from_millis(1), longest_rest: Duration::from_millis(2) }
+    let (rest, longest_rest) = (Duration::from_millis(1), Duration::from_millis(2));
+    Retry { fruitless: 3, attempts: 6, rest, longest_rest, ..Retry::default() }
 }
 
 fn download(url: &Url, settings: &HttpSettings) -> Result<Vec<u8>, DownloadError> {
-    let mut download = Download::start(url, settings, quick())?;
+    let mut download = Download::start(url, settings, quick(), CancellationToken::new())?;
     let mut content = Vec::new();
     match download.read_to_end(&mut content) {
         Ok(_) => Ok(content),
@@ -159,7 +161,7 @@ fn download(url: &Url, settings: &HttpSettings) -> Result<Vec<u8>, DownloadError
 #[test]
 fn a_file_comes_as_it_is_and_tells_its_length() {
     let server = Server::start([send("", ALL)]);
-    let mut download = Download::start(&server.url, &settings(), quick()).expect("answers");
+    let mut download = Download::start(&server.url, &settings(), quick(), CancellationToken::new()).expect("answers");
     assert_eq!(download.len_bytes(), Some(LEN as u64));
     let mut all = Vec::new();
     download.read_to_end(&mut all).expect("whole");
@@ -266,7 +268,7 @@ fn an_end_that_cannot_be_told_from_a_broken_connection_is_refused() {
 fn an_answer_in_parts_has_no_length_and_must_have_its_last_part() {
     let head = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2\r\nde\r\n";
     let server = Server::start([text(&format!("{head}0\r\n\r\n"))]);
-    let mut download = Download::start(&server.url, &settings(), quick()).expect("answers");
+    let mut download = Download::start(&server.url, &settings(), quick(), CancellationToken::new()).expect("answers");
     let mut all = Vec::new();
     download.read_to_end(&mut all).expect("whole");
     assert_eq!((all.as_slice(), download.len_bytes()), (&b"abcde"[..], None));
@@ -305,7 +307,7 @@ fn no_error_tells_the_credentials_of_the_url() {
 fn a_download_that_nobody_reads_ends() {
     let server = Server::start([Reply::Stall { headers: ETAG, bytes: 1_000_000 }]);
     let long = HttpSettings { read_timeout: Duration::from_secs(3600), ..HttpSettings::default() };
-    let download = Download::start(&server.url, &long, quick()).expect("answers");
+    let download = Download::start(&server.url, &long, quick(), CancellationToken::new()).expect("answers");
     drop(download);
     // The server ends when its client goes away.
     assert_eq!(server.requests().len(), 1);

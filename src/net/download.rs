@@ -11,65 +11,134 @@ use std::io::{self, Read};
 use std::thread;
 use std::time::Duration;
 
-use bms_agent::net::http::{HttpError, HttpSettings};
 use bytes::{Buf as _, Bytes};
-use reqwest::{Client, StatusCode};
+use reqwest::StatusCode;
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 use url::Url;
 
 use self::transfer::Transfer;
+use super::http::{self, HttpError, HttpSettings, RedirectRefusal};
 
 /// Parts between the connection and whoever reads. A part is what one read of a socket gives, some 400 KiB at most.
 const QUEUED_PARTS: usize = 8;
 
 /// When a broken transfer is given up, and how long it rests before it goes on.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Retry {
+pub struct Retry {
     /// Attempts that may bring nothing, one after the other.
-    pub(crate) fruitless: u32,
+    pub fruitless: u32,
+    /// How long they may bring nothing.
+    pub fruitless_for: Duration,
     /// Attempts in all.
-    pub(crate) attempts: u32,
+    pub attempts: u32,
+    /// Whether the very first request is made again as well; not where somebody is there to see that it failed.
+    pub from_start: bool,
     /// The first rest; each fruitless attempt doubles it.
-    pub(crate) rest: Duration,
+    pub rest: Duration,
     /// The longest rest.
-    pub(crate) longest_rest: Duration,
+    pub longest_rest: Duration,
 }
 
 impl Default for Retry {
     fn default() -> Self {
-        Self { fruitless: 8, attempts: 100, rest: Duration::from_millis(500), longest_rest: Duration::from_secs(30) }
+        Self {
+            fruitless: 8,
+            fruitless_for: Duration::MAX,
+            attempts: 100,
+            from_start: false,
+            rest: Duration::from_millis(500),
+            longest_rest: Duration::from_secs(30),
+        }
     }
 }
 
 /// Why a file cannot be had in full. The URL is printed by who asked for it.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DownloadError {
+pub enum DownloadError {
+    /// The settings are wrong.
     #[error("no HTTP client can be made")]
     Client(#[from] HttpError),
+    /// The system has no more.
     #[error("no thread or runtime to download with can be made")]
-    Runtime { source: io::Error },
+    Runtime {
+        /// What the system says.
+        source: io::Error,
+    },
     /// The server is not reached, or a redirect is not followed.
     #[error("the server cannot be asked")]
-    Request { source: reqwest::Error },
+    Request {
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The server says no.
     #[error("the server answers {status}")]
-    Status { status: StatusCode },
+    Status {
+        /// The status.
+        status: StatusCode,
+    },
+    /// Bytes came, and then no more.
     #[error("the connection broke after {at_bytes} bytes")]
-    Broken { at_bytes: u64, source: reqwest::Error },
+    Broken {
+        /// How many.
+        at_bytes: u64,
+        /// Why.
+        source: reqwest::Error,
+    },
+    /// The connection was closed in good order, but too early.
     #[error("the answer ended after {at_bytes} bytes instead of {len_bytes}")]
-    Short { at_bytes: u64, len_bytes: u64 },
+    Short {
+        /// What came, in bytes.
+        at_bytes: u64,
+        /// What was announced, in bytes.
+        len_bytes: u64,
+    },
+    /// More came than was announced.
     #[error("the answer goes on beyond its {len_bytes} bytes")]
-    Long { len_bytes: u64 },
+    Long {
+        /// What was announced, in bytes.
+        len_bytes: u64,
+    },
     /// The end could not be told from a broken connection.
     #[error("the server does not say how much it sends")]
     LengthUnknown,
+    /// What was read cannot be joined to what is there now.
     #[error("the file on the server is no longer the one of which {at_bytes} bytes were read")]
-    Changed { at_bytes: u64 },
+    Changed {
+        /// How many bytes were read.
+        at_bytes: u64,
+    },
+    /// A connection broke, and no other may take its place.
     #[error("the server gives neither a strong ETag nor Last-Modified to go on by after {at_bytes} bytes")]
-    NotResumable { at_bytes: u64, source: Box<DownloadError> },
+    NotResumable {
+        /// How many bytes were read.
+        at_bytes: u64,
+        /// How it broke.
+        source: Box<DownloadError>,
+    },
+    /// Again and again.
     #[error("given up after {attempts} attempts")]
-    GivenUp { attempts: u32, source: Box<DownloadError> },
+    GivenUp {
+        /// How often it was tried.
+        attempts: u32,
+        /// How the last attempt ended.
+        source: Box<DownloadError>,
+    },
+    /// The thread that downloads ended without a word, or was stopped.
     #[error("the download was lost")]
     Lost,
+}
+
+impl DownloadError {
+    /// Why a redirect was not followed, if that is what ended it.
+    pub fn refusal(&self) -> Option<RedirectRefusal> {
+        http::cause(self).copied()
+    }
+
+    /// Whether the server's certificate is not trusted, or it speaks no TLS that is.
+    pub fn is_untrusted(&self) -> bool {
+        http::cause::<rustls::Error>(self).is_some()
+    }
 }
 
 /// What is handed from the connection to the reader.
@@ -88,7 +157,7 @@ type Parts = mpsc::Sender<Result<Part, DownloadError>>;
 
 /// A file that is being downloaded. Dropping it ends that.
 #[derive(Debug)]
-pub(crate) struct Download {
+pub struct Download {
     len_bytes: Option<u64>,
     parts: mpsc::Receiver<Result<Part, DownloadError>>,
     part: Bytes,
@@ -96,19 +165,25 @@ pub(crate) struct Download {
 }
 
 impl Download {
-    /// Asks for the file, and waits for the answer.
+    /// Asks for the file, and waits for the answer. Once `stop` is set, nothing is waited for any more: the download is
+    /// lost.
     ///
     /// # Errors
-    /// If the server cannot be reached or does not give the file. What would only delay a download that has begun ends
-    /// one that has not: who began it is there to see.
+    /// If the server cannot be reached or does not give the file. Unless `retry` says otherwise, what would only delay a
+    /// download that has begun ends one that has not: who began it is there to see.
     ///
     /// # Panics
     /// Within an asynchronous task, as reading does: both block.
-    pub(crate) fn start(url: &Url, settings: &HttpSettings, retry: Retry) -> Result<Self, DownloadError> {
+    pub fn start(
+        url: &Url,
+        settings: &HttpSettings,
+        retry: Retry,
+        stop: CancellationToken,
+    ) -> Result<Self, DownloadError> {
         let client = settings.client()?;
         let (sender, parts) = mpsc::channel(QUEUED_PARTS);
-        let url = url.clone();
-        let spawned = thread::Builder::new().name("download".into()).spawn(move || run(client, url, retry, &sender));
+        let transfer = Transfer::new(client, url.clone(), retry);
+        let spawned = thread::Builder::new().name("download".into()).spawn(move || run(transfer, &stop, &sender));
         spawned.map_err(|source| DownloadError::Runtime { source })?;
         let mut download = Self { len_bytes: None, parts, part: Bytes::new(), ended: false };
         download.take_part()?;
@@ -116,7 +191,7 @@ impl Download {
     }
 
     /// Length of the file, in bytes, if the server told it.
-    pub(crate) fn len_bytes(&self) -> Option<u64> {
+    pub fn len_bytes(&self) -> Option<u64> {
         self.len_bytes
     }
 
@@ -142,7 +217,7 @@ impl Read for Download {
 }
 
 /// Downloads on a runtime of its own, until all is there, nothing more can be had, or nobody reads any more.
-fn run(client: Client, url: Url, retry: Retry, parts: &Parts) {
+fn run(transfer: Transfer, stop: &CancellationToken, parts: &Parts) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(source) => {
@@ -153,10 +228,11 @@ fn run(client: Client, url: Url, retry: Retry, parts: &Parts) {
     };
     runtime.block_on(async {
         tokio::select! {
-            ended = Transfer::new(client, url, retry).run(parts) => {
+            ended = transfer.run(parts) => {
                 parts.send(ended.map(|()| Part::End)).await.ok();
             }
             () = parts.closed() => {}
+            () = stop.cancelled() => {}
         }
     });
 }
