@@ -234,6 +234,15 @@ impl Agent {
         }
     }
 
+    /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
+    /// before it has ended.
+    pub fn cancel(&self, operation: &Operation) {
+        self.forget(operation.id);
+        operation.cancel.cancel();
+        // Whoever asks next sees that it is to end.
+        operation.publish();
+    }
+
     /// Takes an install out of the journal.
     pub(super) fn forget(&self, operation: Uuid) {
         if let Err(error) = self.journal.end(operation) {

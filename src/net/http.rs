@@ -167,11 +167,15 @@ fn refusal(attempt: &Attempt<'_>, only: Option<&AllowedUrls>) -> Option<Redirect
 
 /// The first error of type `E` that another goes back to.
 pub fn cause<'a, E: Error + 'static>(error: &'a (dyn Error + 'static)) -> Option<&'a E> {
-    std::iter::successors(Some(error), |error| (*error).source()).find_map(|error| {
-        // An I/O error that wraps another error does not name it as its source, but that error's source.
-        let wrapped = error.downcast_ref::<io::Error>().and_then(|error| error.get_ref()?.downcast_ref());
-        error.downcast_ref().or(wrapped)
-    })
+    std::iter::successors(Some(error), |error| below(*error)).find_map(|error| error.downcast_ref())
+}
+
+/// What an error goes back to. An I/O error that wraps another does not name it as its source, but that error's source.
+fn below<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a (dyn Error + 'static)> {
+    match error.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
+        Some(wrapped) => Some(wrapped),
+        None => error.source(),
+    }
 }
 
 /// A URL as it may be printed: without user, password, query and fragment, which may all be secrets.
@@ -209,9 +213,9 @@ impl fmt::Debug for PrivateUrl {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
 
-    use super::{HttpError, HttpSettings, PrivateUrl, Redacted};
+    use super::{HttpError, HttpSettings, PrivateUrl, Redacted, RedirectRefusal, cause};
 
     #[test]
     fn no_secret_of_a_url_is_printed() {
@@ -224,6 +228,16 @@ mod tests {
             assert_eq!(Redacted(&private.0).to_string(), printed);
             assert_eq!((format!("{private}"), format!("{private:?}")), (printed.to_owned(), printed.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_cause_is_found_however_often_it_is_wrapped() {
+        let mut error = io::Error::other(RedirectRefusal::Downgrade);
+        for _ in 0..3 {
+            assert_eq!(cause(&error), Some(&RedirectRefusal::Downgrade));
+            error = io::Error::other(error);
+        }
+        assert_eq!(cause::<RedirectRefusal>(&io::Error::other("another")), None);
     }
 
     #[test]

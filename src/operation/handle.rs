@@ -67,12 +67,8 @@ pub struct Failure {
 
 impl<E: DomainError> From<&E> for Failure {
     fn from(error: &E) -> Self {
-        let mut message = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            message = format!("{message}: {error}");
-            cause = error.source();
-        }
+        // Some domain errors have a table below their first line; what comes from elsewhere has no say in lines.
+        let message = error.to_string() + &crate::text::causes(error);
         Self { reason: error.reason(), message, metadata: error.metadata() }
     }
 }

@@ -10,6 +10,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The longest that one attempt may take: a server that sends a byte a second is as good as dead.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(60);
+/// What even the last attempt gets.
+const SHORTEST_ATTEMPT: Duration = Duration::from_secs(1);
 
 /// How requests are made again.
 #[derive(Debug, Clone, Copy)]
@@ -21,20 +23,24 @@ pub(super) struct Policy {
 /// One request, and all attempts at it.
 #[derive(Debug)]
 pub(super) struct Attempts {
-    deadline: Instant,
+    /// None for a store that gets one attempt.
+    deadline: Option<Instant>,
     made: u32,
 }
 
 impl Policy {
     pub(super) fn begin(self) -> Attempts {
-        Attempts { deadline: Instant::now() + self.retry_for, made: 0 }
+        let deadline = (!self.retry_for.is_zero()).then(|| Instant::now() + self.retry_for);
+        Attempts { deadline, made: 0 }
     }
 }
 
 impl Attempts {
-    /// The longest that the present attempt may take.
-    pub(super) const fn longest() -> Duration {
-        LONGEST_ATTEMPT
+    /// The longest that the present attempt may take. All of them together take no longer than they may, so that whoever
+    /// waits knows for how long.
+    pub(super) fn longest(&self) -> Duration {
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        left.map_or(LONGEST_ATTEMPT, |left| left.clamp(SHORTEST_ATTEMPT, LONGEST_ATTEMPT))
     }
 
     /// Attempts after the first.
@@ -47,7 +53,7 @@ impl Attempts {
     pub(super) async fn pause(&mut self) -> bool {
         let longest = FIRST_PAUSE.saturating_mul(1 << self.made.min(16)).min(LONGEST_PAUSE);
         let pause = longest.mul_f64(0.5 + fastrand::f64() / 2.0);
-        if Instant::now() + pause > self.deadline {
+        if self.deadline.is_none_or(|deadline| Instant::now() + pause > deadline) {
             return false;
         }
         tokio::time::sleep(pause).await;
@@ -71,6 +77,23 @@ mod tests {
         while attempts.pause().await {}
         assert!(start.elapsed() <= Duration::from_secs(60));
         assert!((12..=30).contains(&attempts.retries()), "{} retries", attempts.retries());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_ends_when_the_time_for_all_of_them_does() {
+        let start = Instant::now();
+        let mut attempts = Policy { retry_for: Duration::from_secs(100) }.begin();
+        let mut longest = Vec::new();
+        loop {
+            longest.push(attempts.longest().as_secs());
+            tokio::time::advance(attempts.longest()).await;
+            if !attempts.pause().await {
+                break;
+            }
+        }
+        assert_eq!(longest, [60, 39], "the second gets what the first and a pause left");
+        assert_eq!(start.elapsed().as_secs(), 100);
+        assert_eq!(Policy { retry_for: Duration::ZERO }.begin().longest().as_secs(), 60);
     }
 
     #[tokio::test(start_paused = true)]

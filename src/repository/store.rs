@@ -204,7 +204,7 @@ impl Store {
 
     /// One attempt to get an object. The body is only read if the length that the server names is possible.
     async fn fetch(&self, path: &Path, options: GetOptions, limit: u64) -> Result<Result<Bytes, String>, ObjectError> {
-        let answer = self.inner.get_opts(path, options).await?;
+        let answer = self.inner.get_opts(path, options).await.map_err(no_answer_to_a_read)?;
         let len = answer.range.end.saturating_sub(answer.range.start);
         if len > limit {
             return Ok(Err(format!("it has {len} bytes, where at most {limit} make sense")));
@@ -300,7 +300,7 @@ impl Store {
         F: Future<Output = Result<T, ObjectError>>,
     {
         loop {
-            let failure = match tokio::time::timeout(Attempts::longest(), attempt()).await {
+            let failure = match tokio::time::timeout(attempts.longest(), attempt()).await {
                 Ok(Ok(answer)) => return Ok(answer),
                 Ok(Err(error)) => Some(Box::new(error)),
                 Err(_elapsed) => None,
@@ -338,6 +338,15 @@ impl Store {
     }
 }
 
+/// What is not supported of a read is a part of an object: it came as a whole, or a page in its place, perhaps from
+/// somebody in between. That may pass, and does not mean that the store cannot be written.
+fn no_answer_to_a_read(error: ObjectError) -> ObjectError {
+    if let ObjectError::NotSupported { source } = error {
+        return ObjectError::Generic { store: "HTTP", source };
+    }
+    error
+}
+
 /// Why a request failed, where that does not pass by itself.
 enum Cause {
     Full,
@@ -349,7 +358,7 @@ enum Cause {
 fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     let mut next = Some(error);
     while let Some(error) = next {
-        if error.is::<rustls::Error>() {
+        if is_stranger(error) {
             return Some(Cause::Untrusted);
         }
         if let Some(io) = error.downcast_ref::<io::Error>() {
@@ -361,11 +370,38 @@ fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
                 _ => {}
             }
             // An I/O error that wraps another error does not name it as its source, but that error's source.
-            if io.get_ref().is_some_and(|inner| inner.is::<rustls::Error>()) {
-                return Some(Cause::Untrusted);
+            if let Some(wrapped) = io.get_ref() {
+                next = Some(wrapped);
+                continue;
             }
         }
         next = error.source();
     }
     None
+}
+
+/// Whether TLS refused the server itself. Other errors of TLS are those of a network: a record that was changed on its
+/// way, or a page in clear text from somebody in between.
+fn is_stranger(error: &(dyn Error + 'static)) -> bool {
+    let refused = |error: &rustls::Error| {
+        matches!(error, rustls::Error::InvalidCertificate(_) | rustls::Error::NoCertificatesPresented)
+    };
+    error.downcast_ref().is_some_and(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::{Cause, cause};
+
+    #[test]
+    fn only_a_certificate_makes_a_stranger_and_other_errors_of_tls_may_pass() {
+        // Wrapped twice, as it comes.
+        let told = |error: rustls::Error| cause(&io::Error::other(io::Error::other(error)));
+        let refused = rustls::Error::InvalidCertificate(rustls::CertificateError::UnknownIssuer);
+        assert!(matches!(told(refused), Some(Cause::Untrusted)));
+        assert!(told(rustls::Error::DecryptError).is_none());
+        assert!(told(rustls::Error::InvalidMessage(rustls::InvalidMessage::InvalidContentType)).is_none());
+    }
 }

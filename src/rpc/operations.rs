@@ -11,8 +11,8 @@ use super::proto::longrunning::{
     Operation, WaitOperationRequest,
 };
 use super::status::RequestError;
-use super::{CALL_TIMEOUT, refuse, view};
-use crate::agent::Agent;
+use super::{CALL_TIMEOUT, blocking, refuse, view};
+use crate::agent::{Agent, AgentError};
 use crate::operation;
 
 const DEFAULT_PAGE: usize = 100;
@@ -65,9 +65,12 @@ impl Operations for OperationsHandler {
 
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
-        operation.cancel.cancel();
-        // Whoever asks next sees that it is to end.
-        operation.publish();
+        let (agent, cancelled) = (self.0.clone(), operation.clone());
+        blocking(move || {
+            agent.cancel(&cancelled);
+            Ok::<_, AgentError>(())
+        })
+        .await?;
         tracing::info!(operation = operation.name(), "a caller cancelled");
         Ok(Response::new(()))
     }

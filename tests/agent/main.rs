@@ -23,5 +23,7 @@ mod input;
 mod memory;
 mod network;
 mod pull;
+mod pull_faults;
+mod pull_kills;
 mod refusals;
 mod shipped;

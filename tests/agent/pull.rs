@@ -8,7 +8,7 @@ use crate::support::ctl::Answer;
 use crate::support::garage::Garage;
 use crate::support::image::{fixture_root, fixtures};
 use crate::support::nginx::Nginx;
-use crate::support::repository::Repository;
+use crate::support::repository::{Repository, s3};
 use crate::support::{Daemon, GIB, Image, LoopDisk, MIB, Seed};
 
 fn daemon(repository: &Repository) -> Daemon {
@@ -21,18 +21,6 @@ fn pull(daemon: &Daemon, image: &str, disk: &LoopDisk, options: &[&str]) -> Answ
 
 fn moved(installed: &Value, kind: &str) -> u64 {
     installed["progress"][kind].as_u64().unwrap_or_else(|| panic!("{kind} in {installed}"))
-}
-
-/// The lines that reach a Garage. Its credentials are in a file beside the configuration.
-fn s3(garage: &Garage, credentials: &Path, prefix: &str) -> String {
-    let keys = format!("access_key_id = {:?}\nsecret_access_key = {:?}\n", garage.access_key(), garage.secret_key());
-    std::fs::write(credentials, keys).expect("credentials");
-    format!(
-        "location = \"s3://{}/{prefix}\"\nendpoint = {:?}\nregion = {:?}\ncredentials = {credentials:?}",
-        garage.bucket(),
-        garage.endpoint(),
-        garage.region(),
-    )
 }
 
 /// Imports both qcow2 variants of the Debian disk, and installs what was imported.

@@ -44,9 +44,12 @@ pub(crate) enum Fault {
     WrongRange,
     /// The whole object comes although a range was asked for.
     WholeObject,
+    /// A body comes byte by byte, one a second.
+    Trickle,
 }
 
 impl Fault {
+    /// All but the one that takes hours.
     pub(crate) const ALL: [Self; 10] = [
         Self::Reset,
         Self::ServerError,
@@ -66,7 +69,7 @@ impl Fault {
         match self {
             Self::Reset | Self::ServerError | Self::Stall => true,
             Self::HtmlPage => is_get || is_head,
-            Self::Truncate | Self::FlipBit | Self::OtherObject | Self::OldContent => is_get,
+            Self::Truncate | Self::FlipBit | Self::OtherObject | Self::OldContent | Self::Trickle => is_get,
             Self::WrongRange | Self::WholeObject => is_get && request.field("range").is_some(),
         }
     }
@@ -85,6 +88,11 @@ impl Plan {
     /// Nothing happens by chance.
     pub(crate) fn calm() -> Self {
         Self { seed: 0, kinds: Vec::new(), per_mille: 0 }
+    }
+
+    /// One fault happens to every request that it can happen to.
+    pub(crate) fn always(fault: Fault) -> Self {
+        Self { seed: 0, kinds: vec![fault], per_mille: 1000 }
     }
 }
 
@@ -125,7 +133,13 @@ impl Chaos {
             state.chance = Seed::quiet(plan.seed);
             state.due.clear();
             state.plan = plan;
+            state.next = None;
         });
+    }
+
+    /// Another plan once so many requests from now have passed.
+    pub(crate) fn plan_after(&self, requests: u64, plan: Plan) {
+        self.proxy.with(|state| state.next = Some((requests, plan)));
     }
 
     /// How often a fault really happened.
@@ -164,6 +178,8 @@ struct State {
     due: Vec<Fault>,
     happened: Vec<Fault>,
     memory: Memory,
+    /// The plan that follows after so many requests.
+    next: Option<(u64, Plan)>,
 }
 
 /// A fault that is to happen to a request.
@@ -176,10 +192,19 @@ struct Drawn {
 impl State {
     fn new(plan: Plan) -> Self {
         let chance = Seed::quiet(plan.seed);
-        Self { chance, plan, due: Vec::new(), happened: Vec::new(), memory: Memory::default() }
+        let (due, happened, memory) = (Vec::new(), Vec::new(), Memory::default());
+        Self { chance, plan, due, happened, memory, next: None }
     }
 
     fn draw(&mut self, request: &Head) -> Option<Drawn> {
+        match &mut self.next {
+            Some((0, plan)) => {
+                (self.chance, self.plan) = (Seed::quiet(plan.seed), plan.clone());
+                self.next = None;
+            }
+            Some((left, _)) => *left -= 1,
+            None => {}
+        }
         if let Some(index) = self.due.iter().position(|fault| fault.suits(request)) {
             return Some(Drawn { fault: self.due.remove(index), was_due: true });
         }

@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::path::PathBuf;
 
 use bms_agent::rpc::proto::longrunning::operations_client::OperationsClient;
-use bms_agent::rpc::proto::longrunning::{CancelOperationRequest, Operation, WaitOperationRequest, operation};
+use bms_agent::rpc::proto::longrunning::{
+    CancelOperationRequest, GetOperationRequest, ListOperationsRequest, Operation, WaitOperationRequest, operation,
+};
 use bms_agent::rpc::proto::v1::disk_service_client::DiskServiceClient;
 use bms_agent::rpc::proto::v1::host_service_client::HostServiceClient;
 use bms_agent::rpc::proto::v1::operation_service_client::OperationServiceClient;
@@ -95,6 +97,20 @@ impl Client {
     pub(crate) async fn cancel(&self, operation: &str) {
         let request = CancelOperationRequest { name: operation.to_owned() };
         self.operations().cancel_operation(request).await.expect("cancel");
+    }
+
+    /// Names of all operations.
+    pub(crate) async fn operation_names(&self) -> Vec<String> {
+        let list =
+            self.operations().list_operations(ListOperationsRequest::default()).await.expect("list").into_inner();
+        list.operations.into_iter().map(|operation| operation.name).collect()
+    }
+
+    /// Bytes that an operation has fetched.
+    pub(crate) async fn received_bytes(&self, operation: &str) -> u64 {
+        let request = GetOperationRequest { name: operation.to_owned() };
+        let operation = self.operations().get_operation(request).await.expect("operation").into_inner();
+        metadata(&operation).progress.expect("progress").received_bytes
     }
 
     /// Waits until an operation is done.

@@ -36,10 +36,15 @@ impl Answer {
         &self.json["error"]
     }
 
+    /// The reason of a run that failed.
+    pub(crate) fn reason(&self) -> &str {
+        self.error()["reason"].as_str().unwrap_or_else(|| panic!("a reason in {}", self.json))
+    }
+
     /// The reason of a run that the agent refused before anything was touched.
     pub(crate) fn refusal(&self) -> &str {
         assert_eq!(self.code, 2, "{}\n{}", self.json, self.said);
-        self.error()["reason"].as_str().unwrap_or_else(|| panic!("a reason in {}", self.json))
+        self.reason()
     }
 }
 

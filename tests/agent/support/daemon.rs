@@ -71,6 +71,21 @@ impl Daemon {
         fs::read_to_string(self.dir().join("log")).expect("log")
     }
 
+    /// Entries of its journal: installs that have not ended.
+    pub(crate) fn pending(&self) -> Vec<PathBuf> {
+        let entries = fs::read_dir(self.dir().join("state/pending")).expect("journal");
+        let paths = entries.map(|entry| entry.expect("entry").path());
+        paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+    }
+
+    /// Names of its threads.
+    pub(crate) fn threads(&self) -> Vec<String> {
+        let tasks = fs::read_dir(format!("/proc/{}/task", self.child.id())).expect("threads");
+        // One that ends meanwhile has no name any more.
+        let name = |task: fs::DirEntry| fs::read_to_string(task.path().join("comm")).ok();
+        tasks.filter_map(|task| name(task.expect("thread"))).map(|name| name.trim().to_owned()).collect()
+    }
+
     /// Kills it as the kernel's memory killer does: at any instruction, without a word.
     pub(crate) fn kill(&mut self) {
         self.child.kill().expect("kill");

@@ -39,6 +39,12 @@ impl Image {
         Self::of(bytes, block_size, GroupSize::default())
     }
 
+    /// As `new`, in groups of 64 KiB.
+    pub(crate) fn in_small_groups(len_bytes: u64, seed: &mut Seed) -> Self {
+        let image = Self::new(len_bytes, seed);
+        Self { layout: Layout::new(len_bytes, GroupSize::new(64 << 10).expect("valid")), ..image }
+    }
+
     /// Noise without holes and without a table, in groups of 64 KiB.
     pub(crate) fn dense(len_bytes: u64, seed: &mut Seed) -> Self {
         Self::of(seed.bytes(len_bytes), 512, GroupSize::new(64 << 10).expect("valid"))

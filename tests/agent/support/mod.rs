@@ -13,6 +13,7 @@ pub(crate) mod nginx;
 pub(crate) mod repository;
 pub(crate) mod seed;
 pub(crate) mod server;
+pub(crate) mod site;
 
 use std::ffi::OsStr;
 use std::process::Command;

@@ -7,6 +7,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use super::ctl::{Answer, ctl};
+use super::garage::Garage;
 
 /// How an agent and `bmsctl` reach a repository: the lines of its table in the configuration.
 #[derive(Debug)]
@@ -56,4 +57,16 @@ impl Repository {
     pub(crate) fn import(&self, file: &Path, name: &str, options: &[&str]) -> Value {
         self.ctl(&["image", "import", file.to_str().expect("UTF-8"), "--name", name], options).done()
     }
+}
+
+/// The lines that reach a Garage. Its credentials are in a file beside the configuration.
+pub(crate) fn s3(garage: &Garage, credentials: &Path, prefix: &str) -> String {
+    let keys = format!("access_key_id = {:?}\nsecret_access_key = {:?}\n", garage.access_key(), garage.secret_key());
+    fs::write(credentials, keys).expect("credentials");
+    format!(
+        "location = \"s3://{}/{prefix}\"\nendpoint = {:?}\nregion = {:?}\ncredentials = {credentials:?}",
+        garage.bucket(),
+        garage.endpoint(),
+        garage.region(),
+    )
 }

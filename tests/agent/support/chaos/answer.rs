@@ -1,6 +1,7 @@
 //! The server's answer, and what a fault makes of it on its way to the client.
 
 use std::io;
+use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
@@ -24,6 +25,8 @@ pub(super) struct Answer {
     /// A byte of the body that gets another bit.
     flip: Option<u64>,
     cut: Option<Cut>,
+    /// Whether the body comes byte by byte.
+    is_slow: bool,
 }
 
 /// The end of an answer that does not come to its end.
@@ -46,7 +49,7 @@ pub(super) enum End {
 
 impl Answer {
     fn whole(head: Head, body: Vec<u8>) -> Self {
-        Self { head, len_bytes: u64::try_from(body.len()).ok(), held: body, flip: None, cut: None }
+        Self { head, len_bytes: u64::try_from(body.len()).ok(), held: body, flip: None, cut: None, is_slow: false }
     }
 
     pub(super) fn server_error(proxy: &Proxy) -> Self {
@@ -71,7 +74,7 @@ impl Answer {
         if let Some(len) = len_bytes.filter(|len| *len <= MOST_HELD_BYTES) {
             server.take(len).read_to_end(&mut held).await?;
         }
-        Ok(Self { head, held, len_bytes, flip: None, cut: None })
+        Ok(Self { head, held, len_bytes, flip: None, cut: None, is_slow: false })
     }
 
     /// What is remembered of it: of answers to GET those that are held and say what an object is, or that there is none.
@@ -95,6 +98,10 @@ impl Answer {
             Fault::WrongRange => self.shift_range(),
             // The request has lost its range already.
             Fault::WholeObject => self.head.status() == 200,
+            Fault::Trickle => {
+                self.is_slow = self.object_len().is_some();
+                self.is_slow
+            }
         }
     }
 
@@ -161,6 +168,10 @@ impl Answer {
             None => self.len_bytes.unwrap_or(u64::MAX),
         };
         client.write_all(&self.head.to_bytes()).await?;
+        if self.is_slow {
+            trickle(&self.held, client).await?;
+            return Ok(End::Stalled);
+        }
         let sent = pour(&mut self.held.as_slice().chain(server), client, limit, self.flip).await?;
         match (self.cut, self.len_bytes) {
             (Some(cut), _) => Ok(cut.end),
@@ -169,6 +180,17 @@ impl Answer {
             (None, Some(_)) => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
+}
+
+/// Sends a byte a second, for as long as the client listens.
+async fn trickle(body: &[u8], client: &mut (impl AsyncWrite + Unpin)) -> io::Result<()> {
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    for byte in body {
+        ticks.tick().await;
+        client.write_u8(*byte).await?;
+        client.flush().await?;
+    }
+    Ok(())
 }
 
 /// Passes on up to so many bytes, one of which may get another bit, and says how many came.
