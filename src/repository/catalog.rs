@@ -17,6 +17,8 @@ use crate::image::manifest::{ImageId, Kind, Manifest};
 
 /// Manifests that are read at once.
 const IN_FLIGHT: usize = 16;
+/// Fewest digits of an id that it can be asked for by.
+const LEAST_DIGITS: usize = 8;
 /// Longest list, in bytes: a hundred thousand images.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 /// How often a list is made anew because images came or went meanwhile.
@@ -58,7 +60,7 @@ impl From<&Manifest> for ImageSummary {
     }
 }
 
-/// What an image is asked for by: `ID`, or `[OWNER/]NAME[:VERSION]`.
+/// What an image is asked for by: `ID`, or `[OWNER/]NAME[:VERSION]`, which may also be how an id begins.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImageName {
     /// The id.
@@ -150,14 +152,25 @@ impl Repository {
     async fn newest(&self, wanted: &ImageName) -> Result<ImageId, RepositoryError> {
         let all = self.images().await?;
         let mut found: Vec<_> = all.iter().filter(|(_, image)| matches(wanted, image)).collect();
+        if found.is_empty() {
+            found.extend(all.iter().filter(|(id, _)| begins(wanted, id)));
+            // Several ids may begin so, even of one owner, and none of them is meant more than the others.
+            if found.len() > 1 {
+                return Err(self.ambiguous(wanted, &found));
+            }
+        }
         found.sort_by_key(|(_, image)| std::cmp::Reverse(image.created_at));
         let Some((id, newest)) = found.first() else { return Err(self.no_image(wanted)) };
         if found.iter().any(|(_, image)| image.owner != newest.owner) {
-            let candidates: Vec<_> = found.iter().map(|(id, image)| format!("{id} of {}", image.owner)).collect();
-            let (location, image) = (self.location().to_owned(), wanted.to_string());
-            return Err(RepositoryError::Ambiguous { location, image, candidates: candidates.join(", ") });
+            return Err(self.ambiguous(wanted, &found));
         }
         id.parse().map_err(|_not_hex| self.no_image(wanted))
+    }
+
+    fn ambiguous(&self, wanted: &ImageName, found: &[(&String, &ImageSummary)]) -> RepositoryError {
+        let candidates: Vec<_> = found.iter().map(|(id, image)| format!("{id} of {}", image.owner)).collect();
+        let (location, image) = (self.location().to_owned(), wanted.to_string());
+        RepositoryError::Ambiguous { location, image, candidates: candidates.join(", ") }
     }
 
     fn no_image(&self, wanted: &ImageName) -> RepositoryError {
@@ -253,6 +266,14 @@ fn matches(wanted: &ImageName, image: &ImageSummary) -> bool {
         ImageName::Name { owner, name, version } => {
             *name == image.name && is(owner, &image.owner) && is(version, &image.version)
         }
+    }
+}
+
+/// Whether what is asked for is how an id begins.
+fn begins(wanted: &ImageName, id: &str) -> bool {
+    match wanted {
+        ImageName::Name { owner: None, name, version: None } => name.len() >= LEAST_DIGITS && id.starts_with(name),
+        ImageName::Name { .. } | ImageName::Id(_) => false,
     }
 }
 

@@ -55,18 +55,28 @@ impl Upload {
         bytes: Bytes,
     ) -> Result<(), RepositoryError> {
         let repository = self.repository();
-        let mut claims = vec![repository.claim_name(id, manifest).await?];
-        let published = async {
-            if manifest.kind == Kind::Private {
-                claims.push(repository.claim_slot(id, &manifest.owner).await?);
+        let name = repository.claim_name(id, manifest).await?;
+        let slot = match manifest.kind {
+            Kind::Public => Ok(None),
+            Kind::Private => repository.claim_slot(id, &manifest.owner).await.map(Some),
+        };
+        let slot = match slot {
+            Ok(slot) => slot,
+            Err(error) => {
+                repository.take_back(&[name]).await;
+                return Err(error);
             }
+        };
+        let published = async {
             repository.put_image(id, manifest, tree, bytes).await?;
             // If that took so long that the collector may have been faster, there had better be no such image.
             self.check_age(repository.format().upload_over()).await
         };
         let published = published.await;
         if published.is_err() {
-            repository.take_back(id, manifest, &claims).await;
+            let objects = [key::manifest(id), key::owned(&manifest.owner, id), name];
+            let objects: Vec<_> = objects.into_iter().chain(slot).collect();
+            repository.take_back(&objects).await;
         }
         published
     }
@@ -86,11 +96,10 @@ impl Repository {
         Ok(())
     }
 
-    /// Takes back what was published of an image, the manifest first: as long as that may be there, so is all the rest.
-    /// What stays behind, the collector takes back.
-    async fn take_back(&self, id: ImageId, manifest: &Manifest, claims: &[Path]) {
-        let first = [key::manifest(id), key::owned(&manifest.owner, id)];
-        for object in first.iter().chain(claims) {
+    /// Takes back what was published of an image, in order; the manifest is first: as long as that may be there, so is
+    /// all the rest. What stays behind, the collector takes back.
+    async fn take_back(&self, objects: &[Path]) {
+        for object in objects {
             if let Err(error) = self.store.delete(object).await {
                 tracing::warn!(object = %object, error = %crate::text::chain(&error), "cannot take back");
                 return;

@@ -60,6 +60,7 @@ impl Repository {
                 } else {
                     plan.report.delete(&doomed);
                 }
+                plan.report.leftovers.deleted += self.tidy_directory(now, false).await;
                 Ok(plan.report)
             }
             Collect::ForReal => {
@@ -88,7 +89,9 @@ impl<'r> Collector<'r> {
 
     async fn run(&mut self, work: &Work) -> Result<GcReport, RepositoryError> {
         let plan = self.plan(work).await?;
-        self.execute(plan, work).await
+        let mut report = self.execute(plan, work).await?;
+        report.leftovers.deleted += self.repository.tidy_directory(self.sweep.began(), true).await;
+        Ok(report)
     }
 
     async fn plan(&mut self, work: &Work) -> Result<Plan, RepositoryError> {

@@ -32,6 +32,13 @@ impl AddAssign<u64> for Amount {
     }
 }
 
+impl AddAssign for Amount {
+    fn add_assign(&mut self, other: Self) {
+        self.objects += other.objects;
+        self.bytes = self.bytes.saturating_add(other.bytes);
+    }
+}
+
 /// A chunk of an image that is an object.
 #[derive(Debug, Clone)]
 pub(super) struct StoredChunk<'t> {

@@ -14,6 +14,7 @@ pub mod chunk;
 mod commit;
 mod condemned;
 mod content;
+mod directory;
 mod error;
 mod format;
 mod gc;
@@ -30,6 +31,8 @@ mod store;
 mod tests;
 pub mod upload;
 mod work;
+
+use std::path::PathBuf;
 
 pub use assemble::ImageWriter;
 pub use catalog::{ImageName, ImageSummary};
@@ -53,6 +56,8 @@ use store::Store;
 pub struct Repository {
     store: Store,
     format: Format,
+    /// Where it is, if that is a directory.
+    directory: Option<PathBuf>,
 }
 
 impl Repository {

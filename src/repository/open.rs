@@ -1,6 +1,6 @@
 //! From settings to an open repository: which client, with which credentials and limits.
 
-use std::path::Path as FilePath;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ impl Repository {
         let store = store(settings)?;
         let decode = |bytes: Bytes| Format::decode(&bytes).ok_or_else(|| "it is of no known form".to_owned());
         match store.get(&key::format(), MAX_BYTES, decode).await {
-            Ok(format) => Ok(Self { store, format }),
+            Ok(format) => Ok(Self { store, format, directory: directory(settings) }),
             Err(StoreError::NotFound { location, .. } | StoreError::Damaged { location, .. }) => {
                 Err(RepositoryError::NotARepository { location })
             }
@@ -59,7 +59,14 @@ impl Repository {
         let format = Format { conditional_puts: creates_only_once(&store).await?, ..wanted };
         let bytes = serde_json::to_vec_pretty(&format).unwrap_or_default();
         store.put(&key::format(), bytes.into()).await?;
-        Ok(Self { store, format })
+        Ok(Self { store, format, directory: directory(settings) })
+    }
+}
+
+fn directory(settings: &Settings) -> Option<PathBuf> {
+    match &settings.location {
+        Location::Directory(path) => Some(path.clone()),
+        Location::S3 { .. } | Location::Http(_) => None,
     }
 }
 

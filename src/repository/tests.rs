@@ -162,9 +162,12 @@ async fn what_is_imported_comes_back_whole_and_group_by_group() {
     let Imported { image, .. } = import(&repository, &data, "debian", Kind::Public).await.expect("imported");
     assert_eq!(image.manifest.content.root.0, blake3::hash(&data));
     let reopened = Repository::open(&settings(dir.path())).await.expect("opened");
-    for name in ["debian", "debian:1", "tests/debian", "tests/debian:1", &image.id.to_string()] {
+    let id = image.id.to_string();
+    for name in ["debian", "debian:1", "tests/debian", "tests/debian:1", &id, &id[..12], &id[..8]] {
         assert_eq!(reopened.find(&name.parse().expect("a name")).await.expect(name), image);
     }
+    let error = reopened.find(&id[..7].parse().expect("a name")).await.expect_err("too short");
+    assert_eq!(error.reason(), Reason::ImageNotFound);
     for step in [1, 4] {
         assert_eq!(read(&reopened, &image, step).await.expect("read"), data, "{step} groups at a time");
     }

@@ -224,7 +224,8 @@ impl Shared {
             self.announced.store(true, Ordering::Release);
             self.repository.announce_rescue(self.writer).await
         };
-        self.rescuing.get_or_try_init(announce).await.map(|()| ())
+        self.rescuing.get_or_try_init(announce).await?;
+        Ok(())
     }
 
     fn fail(&self, error: RepositoryError) {

@@ -16,7 +16,7 @@ use crate::reason::{DomainError as _, Reason};
 use crate::repository::condemned::Standing;
 use crate::repository::tests::{GROUP, Imported, content, import, manifest, objects, read, repository, write};
 use crate::repository::upload::Upload;
-use crate::repository::{Depth, Format, Repository, RepositoryError, StoredImage, Work, key};
+use crate::repository::{Amount, Depth, Format, Repository, RepositoryError, StoredImage, Work, key};
 
 /// A little more than a grace.
 const DAY: Duration = Duration::from_secs(24 * 3600 + 60);
@@ -296,8 +296,7 @@ async fn a_dead_collector_keeps_nobody_waiting_and_a_dead_writer_nothing_alive()
     rig.collect().await;
     rig.pass(DAY).await;
     // Both are killed: they take nothing back.
-    let collector = Collector::begin(&rig.repository).await.expect("alone");
-    std::mem::forget(collector);
+    drop(Collector::begin(&rig.repository).await.expect("alone"));
     for dir in ["gc/sweeps", "gc/collectors"] {
         let announcements = objects(&rig.dir.path().join(dir));
         assert_eq!(announcements.len(), 1);
@@ -431,6 +430,30 @@ async fn probes_that_were_left_behind_are_collected() {
     }
     assert_eq!(rig.collect().await.leftovers.deleted.objects, 1);
     assert!(rig.dir.path().join("gc/probe-new").exists());
+}
+
+/// Writers that were killed leave files that no object store shows.
+#[tokio::test]
+async fn a_directory_is_rid_of_unfinished_files_and_of_the_directories_of_images_that_are_gone() {
+    let rig = Rig::new().await;
+    let kept = rig.import(2, "kept").await;
+    let gone = rig.import(1, "gone").await;
+    rig.repository.delete_image(&gone).await.expect("deleted");
+    let [old, new] = ["old#1", "new#2"].map(|name| rig.dir.path().join(key::CHUNKS).join(name));
+    let directories = [gone.id, kept.id].map(|id| rig.dir.path().join(key::image(id).as_ref()));
+    for path in [&old, &new] {
+        std::fs::write(path, "half").expect("written");
+    }
+    for path in directories.iter().chain([&old]) {
+        set_back(path, DAY);
+    }
+    assert_eq!(rig.dry_run().await.leftovers.deleted, Amount { objects: 1, bytes: 4 });
+    assert!(old.exists() && directories[0].exists());
+    assert_eq!(rig.collect().await.leftovers.deleted, Amount { objects: 1, bytes: 4 });
+    assert!(!old.exists() && new.exists());
+    assert_eq!(directories.map(|path| path.exists()), [false, true]);
+    std::fs::remove_file(new).expect("removed");
+    rig.assert_whole().await;
 }
 
 #[tokio::test]
