@@ -32,6 +32,9 @@ pub struct GroupSizeInvalid {
 pub struct GroupSize(u64);
 
 impl GroupSize {
+    /// The size where none is named.
+    pub const DEFAULT: Self = Self(DEFAULT_GROUP_BYTES);
+
     /// Checks a size in bytes.
     ///
     /// # Errors
@@ -64,7 +67,7 @@ impl GroupSize {
 
 impl Default for GroupSize {
     fn default() -> Self {
-        Self(DEFAULT_GROUP_BYTES)
+        Self::DEFAULT
     }
 }
 

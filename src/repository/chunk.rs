@@ -1,7 +1,7 @@
 //! Chunks: some contiguous groups as one object.
 //!
 //! An object begins with a table: a mark, the number of groups, and for each the length of its zstd frame (0 for a hole)
-//! and the CRC-32 of it; then the CRC-32 of the table itself. The frames follow, each decodable alone, so that a full
+//! and the CRC-32 of it; then the CRC-32 of the chunk's key and the table. The frames follow, each decodable alone, so that a full
 //! install takes a chunk with one request and a delta takes one group by range. The checksums prove nothing: chaining
 //! values do, later. They tell a transfer that went wrong, which is worth another attempt, from an image that is wrong.
 
@@ -83,7 +83,7 @@ pub fn table_bytes(groups: u64) -> u64 {
 }
 
 /// Puts the frames of a chunk's groups together; holes have none.
-pub fn encode(frames: &[Option<Vec<u8>>]) -> Bytes {
+pub fn encode(key: ChunkKey, frames: &[Option<Vec<u8>>]) -> Bytes {
     let lens: usize = frames.iter().flatten().map(Vec::len).sum();
     let mut out = Vec::with_capacity(HEAD_BYTES + frames.len() * ENTRY_BYTES + TAIL_BYTES + lens);
     out.extend_from_slice(MARK);
@@ -93,10 +93,19 @@ pub fn encode(frames: &[Option<Vec<u8>>]) -> Bytes {
         out.extend_from_slice(&word(frame.len()));
         out.extend_from_slice(&crc32fast::hash(frame).to_le_bytes());
     }
-    let checksum = crc32fast::hash(&out);
+    let checksum = checksum(key, &out);
     out.extend_from_slice(&checksum.to_le_bytes());
     frames.iter().flatten().for_each(|frame| out.extend_from_slice(frame));
     out.into()
+}
+
+/// The checksum of a table. It covers the key as well, so that another chunk in the place of this one is found out.
+fn checksum(key: ChunkKey, table: &[u8]) -> u32 {
+    let mut hasher = crc32fast::Hasher::new();
+    hasher.update(&key.value.0);
+    hasher.update(&key.group_size.bytes().to_le_bytes());
+    hasher.update(table);
+    hasher.finalize()
 }
 
 /// A length as it is stored. A frame is at most a little longer than 16 MiB.
@@ -112,15 +121,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Reads the table of a chunk of so many groups from the start of its object.
+    /// Reads the table of a chunk of this key and of so many groups from the start of its object.
     ///
     /// # Errors
     /// What is wrong with it.
-    pub fn decode(object: &[u8], groups: u64) -> Result<Self, String> {
+    pub fn decode(key: ChunkKey, object: &[u8], groups: u64) -> Result<Self, String> {
         let len = usize::try_from(table_bytes(groups)).unwrap_or(usize::MAX);
         let table = object.get(..len).ok_or("its table is cut short")?;
-        let (body, checksum) = table.split_at(len - TAIL_BYTES);
-        if crc32fast::hash(body).to_le_bytes() != checksum {
+        let (body, written) = table.split_at(len - TAIL_BYTES);
+        if checksum(key, body).to_le_bytes() != written {
             return Err("its table has another checksum".to_owned());
         }
         let (head, entries) = body.split_at(HEAD_BYTES);
@@ -175,20 +184,22 @@ impl Table {
 mod tests {
     use bytes::Bytes;
 
-    use super::{ChunkLayout, Table, encode, table_bytes};
-    use crate::image::group::{GroupSize, Layout};
+    use super::{ChunkKey, ChunkLayout, Table, encode, table_bytes};
+    use crate::image::group::{ChainingValue, GroupSize, Layout};
     use crate::image::tree::{Group, Tree};
 
     const GROUP: usize = 64 << 10;
 
+    const KEY: ChunkKey = ChunkKey { value: ChainingValue([7; 32]), group_size: GroupSize::DEFAULT };
+
     fn object() -> Bytes {
-        encode(&[Some(b"first".to_vec()), None, Some(b"third frame".to_vec())])
+        encode(KEY, &[Some(b"first".to_vec()), None, Some(b"third frame".to_vec())])
     }
 
     #[test]
     fn frames_come_back_from_the_whole_and_from_a_part() {
         let object = object();
-        let table = Table::decode(&object, 3).expect("whole");
+        let table = Table::decode(KEY, &object, 3).expect("whole");
         assert_eq!(table.object_bytes(), object.len() as u64);
         assert_eq!(table.frame(1), None);
         assert_eq!(table.cut(0..1, &object, 0).expect("there"), [Bytes::from_static(b"first")]);
@@ -203,7 +214,7 @@ mod tests {
     fn any_flipped_bit_and_any_cut_is_found() {
         let object = object();
         let read = |bytes: &[u8]| {
-            let table = Table::decode(bytes, 3)?;
+            let table = Table::decode(KEY, bytes, 3)?;
             let bytes = Bytes::copy_from_slice(bytes);
             Ok::<_, String>((table.cut(0..1, &bytes, 0)?, table.cut(2..3, &bytes, 0)?))
         };
@@ -216,8 +227,10 @@ mod tests {
         for len in 0..object.len() {
             read(&object[..len]).expect_err(&format!("{len} bytes"));
         }
-        Table::decode(&object, 4).expect_err("another number of groups");
-        Table::decode(b"<html>", 3).expect_err("another file");
+        Table::decode(KEY, &object, 4).expect_err("another number of groups");
+        Table::decode(KEY, b"<html>", 3).expect_err("another file");
+        let other = ChunkKey { value: ChainingValue([8; 32]), ..KEY };
+        Table::decode(other, &object, 3).expect_err("another chunk");
         assert_eq!(table_bytes(3), 40);
     }
 

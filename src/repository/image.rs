@@ -68,7 +68,8 @@ impl Repository {
             }
             Err("it does not merge to the root of the image".to_owned())
         };
-        Ok(self.store.get(&key::tree(image.id), limit, check).await?)
+        let path = key::tree(image.id);
+        Ok(self.store.insist(|| self.store.get(&path, limit, &check)).await?)
     }
 
     /// The frames of some groups of a chunk, in order. Takes the whole object if most of it is wanted, else the table and
@@ -90,16 +91,16 @@ impl Repository {
         let path = key.path();
         let frames = if wanted.iter().map(ExactSizeIterator::len).sum::<usize>() as u64 * 2 >= count {
             let cut = |object: Bytes| {
-                let table = Table::decode(&object, count)?;
+                let table = Table::decode(key, &object, count)?;
                 if table.object_bytes() != object.len() as u64 {
                     return Err("it is longer or shorter than its table says".to_owned());
                 }
                 wanted.iter().map(|range| table.cut(range.clone(), &object, 0)).collect::<Result<Vec<_>, _>>()
             };
-            self.store.get(&path, chunks.max_object_bytes(), cut).await?
+            self.store.insist(|| self.store.get(&path, chunks.max_object_bytes(), &cut)).await?
         } else {
-            let read = |part: Bytes| Table::decode(&part, count);
-            let table = self.store.get_range(&path, 0..table_bytes(count), read).await?;
+            let read = |part: Bytes| Table::decode(key, &part, count);
+            let table = self.store.insist(|| self.store.get_range(&path, 0..table_bytes(count), read)).await?;
             let mut frames = Vec::new();
             for range in &wanted {
                 frames.push(self.stretch(&path, &table, range, chunks.max_object_bytes()).await?);

@@ -162,6 +162,24 @@ impl Store {
         self.get_checked(path, None, limit, check).await
     }
 
+    /// Asks a few times for an object that must be there: a proxy may remember that it was not.
+    pub(super) async fn insist<T, F>(&self, get: impl Fn() -> F) -> Result<T, StoreError>
+    where
+        F: Future<Output = Result<T, StoreError>>,
+    {
+        let mut attempts = self.policy.begin();
+        let mut missing = 0;
+        loop {
+            match get().await {
+                Err(StoreError::NotFound { .. }) if missing < WRONG_ANSWERS && attempts.pause().await => {
+                    missing += 1;
+                    self.retries.fetch_add(1, Ordering::Relaxed);
+                }
+                answer => return answer,
+            }
+        }
+    }
+
     /// A part of an object, as `check` reads it.
     pub(super) async fn get_range<T>(
         &self,

@@ -144,7 +144,7 @@ impl Upload {
         let frames: Result<Vec<_>, _> = chunk.groups.iter().map(compress).collect();
         let location = || self.shared.repository.location().to_owned();
         let frames = frames.map_err(|source| RepositoryError::Process { location: location(), source })?;
-        Ok(chunk::encode(&frames))
+        Ok(chunk::encode(chunk.key, &frames))
     }
 
     /// Waits until all chunks are written.

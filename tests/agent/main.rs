@@ -14,6 +14,7 @@ mod support;
 mod api;
 mod block_size;
 mod capture;
+mod collector;
 mod concurrency;
 mod crash;
 mod debian;
