@@ -321,7 +321,7 @@ mod tests {
         let mut commands = Vec::new();
         walk(&mut Cli::command(), &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify"];
-        assert_eq!(commands.len(), 13);
+        assert_eq!(commands.len(), 22);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name.as_str()), "{name}:\n{help}");
