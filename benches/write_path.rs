@@ -11,6 +11,7 @@
 //! and written; it then reads everything back, which is not timed but must succeed. fio and installs use O_DIRECT, and
 //! both leave the flush out.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::io::Write as _;
 use std::num::NonZeroUsize;
@@ -18,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bms_agent::agent::{Agent, Install, InstallRequest, SharedClock};
+use bms_agent::agent::{Agent, Install, InstallRequest, Journal, SharedClock};
 use bms_agent::clock::SystemClock;
 use bms_agent::disk::discovery::Discovery;
 use bms_agent::disk::roots::Roots;
@@ -29,6 +30,7 @@ use bms_agent::provision::install::Resources;
 use bms_agent::provision::plan::{ImageSpec, Options};
 use bms_agent::provision::record::Records;
 use bms_agent::provision::token::PlanTokens;
+use bms_agent::pull::HttpAccess;
 use bms_agent::rpc::proto::v1;
 use clap::Parser as _;
 use tokio_util::sync::CancellationToken;
@@ -195,6 +197,9 @@ impl Bench {
             discovery,
             registry: Arc::new(Registry::new(clock.0.clone())),
             records: Records::open(self.work.path())?,
+            journal: Journal::open(self.work.path())?,
+            repositories: BTreeMap::new(),
+            http: HttpAccess::default(),
             tokens: PlanTokens::default(),
             resources: Resources {
                 memory_bytes: MEMORY_BYTES.max(WORKER_BYTES * workers as u64),

@@ -61,7 +61,9 @@ pub enum DaemonError {
 /// For as long as the daemon lives.
 pub fn run(config: &Config) -> Result<(), DaemonError> {
     // Of two libraries for TLS the linker knows both; the first choice holds for the whole process.
-    rustls::crypto::ring::default_provider().install_default().unwrap_or_else(|_chosen_before| ());
+    if rustls::crypto::ring::default_provider().install_default().is_err() {
+        tracing::debug!("TLS has a provider already");
+    }
     // One thread moves all messages: more of them only pass the bytes around (docs/performance.md). Disk work and
     // hashing have threads of their own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bms_agent::agent::Agent;
+use bms_agent::rpc::proto::longrunning::Operation;
 use bms_agent::rpc::proto::longrunning::operation::Result as Ended;
 use bms_agent::rpc::proto::v1::provisioning_service_client::ProvisioningServiceClient;
 use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService, ProvisioningServiceServer};
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest, PushImageResponse,
+    CaptureImageRequest, InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest,
+    PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
 use bms_agent::rpc::server;
 use hyper_util::rt::TokioIo;
@@ -117,6 +119,23 @@ impl ProvisioningService for NullSink {
 
     async fn plan_install(&self, _: Request<PlanInstallRequest>) -> Result<Response<PlanInstallResponse>, Status> {
         Ok(Response::new(PlanInstallResponse::default()))
+    }
+
+    type StreamCaptureStream = tokio_stream::Empty<Result<StreamCaptureResponse, Status>>;
+
+    async fn install_image(&self, _: Request<InstallImageRequest>) -> Result<Response<Operation>, Status> {
+        Ok(Response::new(Operation::default()))
+    }
+
+    async fn capture_image(&self, _: Request<CaptureImageRequest>) -> Result<Response<Operation>, Status> {
+        Ok(Response::new(Operation::default()))
+    }
+
+    async fn stream_capture(
+        &self,
+        _: Request<StreamCaptureRequest>,
+    ) -> Result<Response<Self::StreamCaptureStream>, Status> {
+        Ok(Response::new(tokio_stream::empty()))
     }
 
     async fn push_image(

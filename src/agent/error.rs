@@ -115,7 +115,17 @@ impl DomainError for AgentError {
             Self::ImageExpired { image, not_after } => {
                 vec![("image", image.clone()), ("notAfter", not_after.to_string())]
             }
-            others => others.inner().map(DomainError::metadata).unwrap_or_default(),
+            Self::Rebooted | Self::Thread { .. } => Vec::new(),
+            Self::Discovery(_)
+            | Self::Selector(_)
+            | Self::Plan(_)
+            | Self::Token(_)
+            | Self::Guard(_)
+            | Self::Registry(_)
+            | Self::Record(_)
+            | Self::Repository(_)
+            | Self::Http(_)
+            | Self::Journal(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
         }
     }
 }

@@ -66,7 +66,10 @@ mod tests {
         (Tree::new(layout, (0..10).map(group).collect()).expect("ten"), ChunkLayout::new(layout, 4 * size.bytes()))
     }
 
-    fn asked(want: &Want) -> (u64, Vec<(u64, Vec<std::ops::Range<u64>>)>) {
+    /// A chunk, and the groups that are asked for of it.
+    type Asked = (u64, Vec<std::ops::Range<u64>>);
+
+    fn asked(want: &Want) -> (u64, Vec<Asked>) {
         let (tree, chunks) = image();
         let (answered, requests) = requests(want, &tree, &chunks);
         (answered, requests.into_iter().map(|request| (request.chunk, request.groups)).collect())

@@ -333,6 +333,7 @@ impl Store {
         }
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are another crate's, and may become more")]
     fn classify(&self, path: &Path, failure: Option<Box<ObjectError>>, retries: u32) -> StoreError {
         let (location, object) = (self.location.clone(), path.to_string());
         let Some(source) = failure else {
@@ -373,6 +374,7 @@ enum Cause {
 }
 
 /// Looks through the sources of an error.
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are the standard library's, and may become more")]
 fn cause(error: &(dyn Error + 'static)) -> Option<Cause> {
     let mut next = Some(error);
     while let Some(error) = next {

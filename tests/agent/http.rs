@@ -84,7 +84,7 @@ fn a_file_installs_in_every_form_and_again_in_place() {
             if options == ["--in-place"] {
                 disk.write(33 * MIB, &[7; 4096]);
             } else {
-                disk.write(0, &[0x5a; 1 << 20]);
+                disk.write(0, &vec![0x5a; 1 << 20]);
             }
             let url = format!("{}{file}?X-Signature=canary", nginx.url());
             let done = site.install(&daemon, &url, &disk, options).done();
@@ -113,7 +113,7 @@ fn a_network_that_breaks_only_delays() {
     let daemon = daemon(&[&format!("{}/", chaos.endpoint())], 60);
     let disk = LoopDisk::new(33 * MIB);
     for file in ["disk.raw", "disk.raw.gz", "disk.raw.xz", "disk.raw.zst"] {
-        disk.write(0, &[0x5a; 1 << 20]);
+        disk.write(0, &vec![0x5a; 1 << 20]);
         site.install(&daemon, &format!("{}/{file}", chaos.endpoint()), &disk, &[]).done();
         assert_eq!(disk.hash(site.image.len()), site.image.root(), "{file}");
     }

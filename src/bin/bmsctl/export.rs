@@ -106,10 +106,12 @@ fn finish(args: &ExportArgs, raw: TempPath) -> Result<(), ExportError> {
         }
     };
     sync(&complete)?;
-    complete.persist_noclobber(path).map_err(|error| match error.error.kind() {
-        io::ErrorKind::AlreadyExists => ExportError::Exists { path: path.clone() },
-        _ => write(error.error),
-    })
+    complete.persist_noclobber(path).map_err(|error| {
+        let exists = error.error.kind() == io::ErrorKind::AlreadyExists;
+        if exists { ExportError::Exists { path: path.clone() } } else { write(error.error) }
+    })?;
+    // The name is to last as well.
+    sync(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
 }
 
 fn convert(raw: &Path, qcow2: &Path) -> Result<(), ExportError> {

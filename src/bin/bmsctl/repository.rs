@@ -61,7 +61,7 @@ where
 }
 
 fn reading(work: &Work) -> Reading {
-    let proven = (work.bytes() > 0).then(|| format!(", {} proven", bytes(work.bytes()))).unwrap_or_default();
+    let proven = if work.bytes() > 0 { format!(", {} proven", bytes(work.bytes())) } else { String::new() };
     let message = format!("{} of {} steps{proven}", work.done(), work.total());
     Reading { done: work.done(), total: Some(work.total()), message }
 }
