@@ -40,12 +40,13 @@ def mounted_root(disk: Disk, work: Path) -> Iterator[Path]:
     root = max(partitions, key=lambda partition: partition["size"])
     place = work / "root"
     place.mkdir(exist_ok=True)
-    offset = f"loop,offset={root['start'] * 512},sizelimit={root['size'] * 512}"
-    run("mount", "-t", "ext4", "-o", offset, disk.backing, place)
-    try:
-        yield place
-    finally:
-        run("umount", place)
+    options = ["--offset", str(root["start"] * 512), "--sizelimit", str(root["size"] * 512)]
+    with loop_disk(disk.backing, root["size"] * 512, *options) as partition:
+        run("mount", "-t", "ext4", partition.device, place)
+        try:
+            yield place
+        finally:
+            run("umount", place)
 
 
 def change_files(root: Path, seed: int) -> int:
@@ -65,7 +66,7 @@ def capture(disk: Disk, daemon, name: str) -> Capture:
     """One capture."""
     disk.forget()
     sample = measure(CAPTURE.format(disk=shlex.quote(disk.selector), name=name), daemon)
-    return Capture(sample, json.loads(sample.output)["result"]["stored_bytes"])
+    return Capture(sample, json.loads(sample.output)["result"]["captured"]["stored_bytes"])
 
 
 def round_of(number: int, work: Path, image: Path) -> tuple[Capture, Capture]:
