@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use super::Subject;
 use crate::disk::probe;
 use crate::disk::table::TableKind;
-use crate::image::manifest::{Capture, Content, Manifest, PartitionTable};
+use crate::image::manifest::{Capture, Content, Kind, Manifest, PartitionTable};
 use crate::image::tree::Tree;
 use crate::operation::{Captured, Operation, Outcome};
 use crate::provision::error::{ProvisionError, SourceFailure};
@@ -66,7 +66,7 @@ impl Store {
             disk: subject.target.disk.clone(),
             root: *tree.root().as_bytes(),
             len_bytes: tree.layout().len_bytes(),
-            warnings: subject.notes.clone(),
+            warnings: self.warnings(&subject, upload.repository()),
             captured: Some(captured),
         })
     }
@@ -84,6 +84,19 @@ impl Store {
                 Err(RepositoryError::NameTaken { location, owner, name, version })
             }
         }
+    }
+
+    /// What was found of the file systems, and what the repository cannot promise.
+    fn warnings(&self, subject: &Subject, repository: &Repository) -> Vec<String> {
+        let mut warnings = subject.notes.clone();
+        if self.manifest.kind == Kind::Private && !repository.format().conditional_puts {
+            warnings.push(format!(
+                "the store of {} knows no conditional puts: how many private images a project has is not enforced between \
+                 writers at the same moment",
+                repository.location()
+            ));
+        }
+        warnings
     }
 
     /// The manifest with what the disk has told.

@@ -311,20 +311,21 @@ mod tests {
 
     #[test]
     fn the_help_of_every_command_tells_exit_codes_and_of_those_on_a_disk_selectors() {
-        fn walk(command: &mut clap::Command, found: &mut Vec<(String, String)>) {
-            let name = command.get_name().to_owned();
+        fn walk(command: &mut clap::Command, above: &str, found: &mut Vec<(String, String)>) {
+            let name = format!("{above}{}", command.get_name());
             if command.get_subcommands().next().is_none() {
                 found.push((name, command.render_help().to_string()));
+                return;
             }
-            command.get_subcommands_mut().for_each(|command| walk(command, found));
+            command.get_subcommands_mut().for_each(|command| walk(command, &format!("{name} "), found));
         }
         let mut commands = Vec::new();
-        walk(&mut Cli::command(), &mut commands);
-        let on_a_disk = ["install", "restore", "capture", "backup", "verify"];
+        walk(&mut Cli::command(), "", &mut commands);
+        let on_a_disk = ["install", "restore", "capture", "backup", "verify"].map(|name| format!("bmsctl {name}"));
         assert_eq!(commands.len(), 22);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
-            assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name.as_str()), "{name}:\n{help}");
+            assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");
         }
     }
 
