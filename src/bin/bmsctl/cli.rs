@@ -139,7 +139,7 @@ pub(crate) enum DiskCommand {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a flag of the command line")]
 pub(crate) struct InstallArgs {
-    /// The image: a file, which is pushed; or what the agent fetches: the id or [OWNER/]NAME[:VERSION] of one in a
+    /// The image: a file, which is pushed; or what the agent fetches: the id or `[OWNER/]NAME[:VERSION]` of one in a
     /// repository, or an http or https URL that its configuration allows, which needs --size and --root.
     #[arg(long, value_name = "FILE|ID|NAME|URL")]
     pub(crate) image: String,

@@ -44,7 +44,7 @@ pub(crate) enum ImageCommand {
 /// An image of a repository.
 #[derive(Debug, Args)]
 pub(crate) struct ImageArgs {
-    /// The image: its id, or [OWNER/]NAME[:VERSION]; without a version the newest.
+    /// The image: its id, or `[OWNER/]NAME[:VERSION]`; without a version the newest.
     #[arg(value_name = "ID|NAME")]
     pub(crate) image: StoredName,
     #[command(flatten)]
@@ -54,7 +54,7 @@ pub(crate) struct ImageArgs {
 /// `image delete`
 #[derive(Debug, Args)]
 pub(crate) struct DeleteArgs {
-    /// The images: ids, or [OWNER/]NAME:VERSION.
+    /// The images: ids, or `[OWNER/]NAME:VERSION`.
     #[arg(value_name = "ID|NAME", required = true)]
     pub(crate) images: Vec<StoredName>,
     #[command(flatten)]
