@@ -5,10 +5,16 @@
 //! [`reader::DiskReader`], which can do nothing but give bytes; nothing is ever mounted, executed or written.
 //! Why it is built so: `docs/decisions/0009-a-child-without-rights-parses.md`.
 
+pub mod check;
 pub mod child;
 mod crc;
+pub mod facts;
 pub mod free;
+pub mod fs;
+pub mod profile;
 pub mod reader;
 mod record;
+pub mod report;
+pub mod root;
 pub mod sandbox;
 pub mod volumes;

@@ -1,0 +1,30 @@
+//! What an image is, as far as its files tell: gathered once, so that checks need no file system.
+
+pub mod kernel;
+
+/// Something that was looked for, or why it is not known.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Known<T> {
+    /// It is known.
+    Is(T),
+    /// It is not, for this reason.
+    Unknown(String),
+}
+
+impl<T> Known<T> {
+    /// Knows what was read, and keeps the reason of what was not.
+    pub fn from_result<E: std::error::Error>(result: Result<T, E>) -> Self {
+        match result {
+            Ok(is) => Self::Is(is),
+            Err(error) => Self::Unknown(crate::text::chain(&error)),
+        }
+    }
+
+    /// It, if it is known.
+    pub const fn as_known(&self) -> Option<&T> {
+        match self {
+            Self::Is(is) => Some(is),
+            Self::Unknown(_) => None,
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! File systems that a stranger wrote, read by offset and never mounted.
+//!
+//! Each kind is a leaf of this module; all of them answer through [`FileSystem`], one name at a time, and never follow a
+//! link: that is the work of [`super::root`], which knows where a link leads inside an image. What cannot be read is an
+//! [`FsError`] with its reason; only what the file system says is not there counts as absent.
+
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::{Deserialize, Serialize};
+
+pub mod directory;
+
+/// Most entries of one directory that are read.
+pub const MAX_ENTRIES: usize = 100_000;
+
+/// Why something in a file system cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum FsError {
+    /// The file system uses what nothing here can read.
+    #[error("{what} is not supported")]
+    Unsupported {
+        /// A feature, or a kind of file system.
+        what: String,
+    },
+    /// The file system contradicts itself.
+    #[error("the file system is malformed: {what}")]
+    Malformed {
+        /// Where.
+        what: String,
+    },
+    /// More than is read of any file system.
+    #[error("{what} is beyond the limit of {limit}")]
+    Limit {
+        /// What there is too much of.
+        what: &'static str,
+        /// How much would be read.
+        limit: u64,
+    },
+    /// The disk or image below it cannot be read.
+    #[error("cannot read the disk or image")]
+    Read(#[from] io::Error),
+}
+
+/// A kind of file system.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FsKind {
+    /// ext2, ext3 or ext4.
+    Ext,
+    /// XFS, version 4 or 5.
+    Xfs,
+    /// btrfs on one device.
+    Btrfs,
+    /// FAT12, FAT16 or FAT32.
+    Fat,
+    /// NTFS.
+    Ntfs,
+    /// A directory of the running system.
+    Directory,
+}
+
+/// What a name stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// An ordinary file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link.
+    Symlink,
+    /// A device, FIFO or socket.
+    Special,
+}
+
+/// What a file system says of a name, without following it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Metadata {
+    /// What it is.
+    pub kind: Kind,
+    /// Length of its content, in bytes.
+    pub size_bytes: u64,
+    /// The twelve permission bits; none where the file system has none.
+    pub mode: Option<u32>,
+}
+
+/// A name in a directory. Names that are not UTF-8 are given with their odd bytes as `\xNN`, and cannot be looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// The name, one component.
+    pub name: String,
+    /// What it stands for.
+    pub kind: Kind,
+}
+
+/// What tells one file system from others, as `blkid` prints it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// `UUID=`, in the file system's own form.
+    pub uuid: Option<String>,
+    /// `LABEL=`.
+    pub label: Option<String>,
+}
+
+/// A file system that can be read.
+///
+/// A path has neither a slash at its begin nor at its end; `""` is the top directory. Its components are names: never
+/// empty, `.` or `..`. None of them but the last may be a symbolic link, and the last is not followed.
+pub trait FileSystem: fmt::Debug {
+    /// Its kind.
+    fn kind(&self) -> FsKind;
+
+    /// What it is called.
+    fn identity(&self) -> &Identity;
+
+    /// What a path stands for; none if it is not there, or a component before the last is no directory.
+    ///
+    /// # Errors
+    /// [`FsError`], if the file system cannot tell.
+    fn metadata(&self, path: &str) -> Result<Option<Metadata>, FsError>;
+
+    /// Where a symbolic link leads, as it is written there.
+    ///
+    /// # Errors
+    /// [`FsError`]; malformed also if the path is no link.
+    fn read_link(&self, path: &str) -> Result<String, FsError>;
+
+    /// The content of an ordinary file, from its begin. What goes wrong later is an `io::Error` with an [`FsError`] inside.
+    ///
+    /// # Errors
+    /// [`FsError`]; malformed also if the path is no ordinary file.
+    fn open(&self, path: &str) -> Result<Box<dyn Read + '_>, FsError>;
+
+    /// The names in a directory, without `.` and `..`, in the order of the file system; at most [`MAX_ENTRIES`].
+    ///
+    /// # Errors
+    /// [`FsError`]; malformed also if the path is no directory.
+    fn list(&self, path: &str) -> Result<Vec<Entry>, FsError>;
+}
+
+/// A name as it is shown: bytes that are not UTF-8 become `\xNN`, control characters are escaped.
+pub(crate) fn name(bytes: &[u8]) -> String {
+    let mut shown = String::with_capacity(bytes.len());
+    for part in bytes.utf8_chunks() {
+        for letter in part.valid().chars() {
+            match letter {
+                letter if letter.is_control() => shown.extend(letter.escape_default()),
+                letter => shown.push(letter),
+            }
+        }
+        shown.extend(part.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
+    }
+    shown
+}
