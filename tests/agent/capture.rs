@@ -84,6 +84,7 @@ fn a_debian_disk_is_captured_bit_by_bit_and_restored() {
     let selector = target.selector();
     daemon.ctl(&["restore", "--yes", "--image", "debian", "--repository", "main", "--disk", &selector]).done();
     assert_eq!(target.hash(4 * GIB), root);
+    assert!(daemon.peak_resident_bytes() <= 128 * MIB, "{} bytes", daemon.peak_resident_bytes());
 }
 
 #[test]
