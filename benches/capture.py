@@ -18,7 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness import BINARIES, FIXTURES, Disk, Sample, loop_disk, measure, prepare, run, running_daemon, spread, table, work_directory
+from harness import (
+    BINARIES, FIXTURES, Disk, Sample, loop_disk, measure, prepare, run, running_daemon, spread, table, work_directory,
+)
 from rivals import Figure
 
 CAPTURE = "bmsctl capture --disk {disk} --name {name} --repository main --output json"
@@ -50,14 +52,14 @@ def mounted_root(disk: Disk, work: Path) -> Iterator[Path]:
 
 
 def change_files(root: Path, seed: int) -> int:
-    """Writes other bytes of the same length to 1 % of the regular files, and says how many bytes that are."""
+    """Turns 1 % of the regular files around, so that they compress as before, and says how many bytes that are."""
     chance = random.Random(seed)
     files = sorted(path for path in root.rglob("*") if path.is_file() and not path.is_symlink() and path.stat().st_size)
     changed = 0
     for path in chance.sample(files, int(len(files) * CHANGED)):
-        length = path.stat().st_size
-        path.write_bytes(chance.randbytes(length))
-        changed += length
+        content = path.read_bytes()
+        path.write_bytes(content[::-1])
+        changed += len(content)
     os.sync()
     return changed
 

@@ -40,6 +40,7 @@ CHANGED = 0.05
 COMPARE = "qemu-img compare -T none -f raw -F raw".split()
 
 PULL = "bmsctl install from the repository"
+PULL_DIRECTORY = "bmsctl install from the repository as a directory"
 UPDATE = "bmsctl install --in-place over an older version"
 CURL_ZSTD = "curl, zstd, dd"
 IRONIC_RAW = "ironic-python-agent, raw"
@@ -47,12 +48,18 @@ COREOS_ZST = "coreos-installer, raw.zst"
 CASYNC = "casync over an older version, with it as seed"
 
 # The commands of ours, once for all: what goes into the repository, and what comes out of it.
-INIT = "bmsctl repository init --repository {repository}"
-IMPORT = "bmsctl image import {image} --repository {repository} --name {name} --version 1 --group-size {size}"
-INSTALL = "bmsctl install --image operator/{name}:1 --repository main --disk {disk} --yes"
-NAME, GROUP_SIZE = "debian", "256K"
-GROUP_SIZES = ["64K", "256K", "512K", "1M"]
-SETTINGS = '[repositories.main]\nlocation = "http://{address}/repository/"\n'
+INIT = "bmsctl repository init --repository {repository} --chunk-size {chunk}"
+IMPORT = "bmsctl image import {image} --repository {repository} --name debian --version 1 --group-size {group}"
+INSTALL = "bmsctl install --image operator/debian:1 --repository {name} --disk {disk} --yes"
+NAME = "debian"
+# Of groups and chunks: what is the default comes first.
+SIZES = [("256K", "256K"), ("256K", "1M"), ("512K", "1M"), ("1M", "1M")]
+SETTINGS = """
+[repositories.{name}]
+location = "http://{address}/{name}/"
+[repositories.{name}-directory]
+location = "{www}/{name}"
+"""
 
 
 @dataclass(frozen=True)
@@ -72,6 +79,7 @@ class Job:
 
 JOBS = [
     Job(PULL, INSTALL.replace("{name}", NAME)),
+    Job(PULL_DIRECTORY, INSTALL.replace("{name}", f"{NAME}-directory")),
     Job(CURL_ZSTD, f"curl -sSf {{source}} | zstd -dc | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw.zst"),
     Job("curl, dd, raw", f"curl -sSf {{source}} | dd of={{device}} iflag=fullblock {DIRECT}", "disk.raw"),
     Job(IRONIC_RAW, f"{IRONIC}/bin/python {ROOT}/benches/ironic.py {{source}} {{device}} {{sha256}}", "disk.raw"),
@@ -91,13 +99,18 @@ JOBS = [
 ]
 
 
-def jobs_of_group_sizes() -> list[Job]:
-    """A full install and one in place, for each group size."""
+def sized(group: str, chunk: str) -> str:
+    """The name of the repository with these sizes."""
+    return f"groups-{group}-chunks-{chunk}"
+
+
+def jobs_of_sizes() -> list[Job]:
+    """A full install and one in place, for each pair of sizes."""
     jobs = []
-    for size in GROUP_SIZES:
-        install = INSTALL.replace("{name}", f"{NAME}-{size}")
-        jobs.append(Job(f"bmsctl install, groups of {size}", install))
-        jobs.append(Job(f"bmsctl install --in-place, groups of {size}", f"{install} --in-place", is_update=True))
+    for group, chunk in SIZES:
+        what, install = f"groups of {group}, chunks of {chunk}", INSTALL.replace("{name}", sized(group, chunk))
+        jobs.append(Job(f"bmsctl install, {what}", install))
+        jobs.append(Job(f"bmsctl install --in-place, {what}", f"{install} --in-place", is_update=True))
     return jobs
 
 
@@ -211,25 +224,25 @@ def make_older_version(image: Path, old: Path) -> int:
     return len(changed) * BLOCK
 
 
-def store(image: Path, repository: Path, names: dict[str, str]) -> None:
-    """Makes a repository of one image, in groups of each size, by the name it is to have; says what it takes."""
+def store(image: Path, www: Path, sizes: dict[str, tuple[str, str]]) -> None:
+    """Makes a repository of the image for each pair of sizes, by its name; says what it takes."""
     environment = {**os.environ, "PATH": f"{BINARIES}:{os.environ['PATH']}"}
-    words = {"image": shlex.quote(str(image)), "repository": shlex.quote(str(repository))}
-    run("bash", "-c", INIT.format(**words), env=environment)
-    for name, size in names.items():
-        answer = run("bash", "-c", IMPORT.format(**words, name=name, size=size) + " --output json", env=environment)
+    for name, (group, chunk) in sizes.items():
+        words = {"image": shlex.quote(str(image)), "repository": shlex.quote(f"{www}/{name}")}
+        run("bash", "-c", INIT.format(**words, chunk=chunk), env=environment)
+        answer = run("bash", "-c", IMPORT.format(**words, group=group) + " --output json", env=environment)
         stored = json.loads(answer)["stored_bytes"]
-        print(f"In groups of {size} the image is stored in {stored / 1e6:.0f} MB.")
+        print(f"In groups of {group} and chunks of {chunk} the image is stored in {stored / 1e6:.0f} MB.")
 
 
-def publish(work: Path, images: Path, names: dict[str, str]) -> int:
+def publish(work: Path, images: Path, sizes: dict[str, tuple[str, str]], with_rivals: bool) -> int:
     """Fills the directory that is served; says by how many bytes the older version differs."""
     image, www = images / "disk.raw", work / "www"
     www.mkdir()
     (www / "images").symlink_to(images.resolve())
-    run("casync", "make", f"--store={www}/store.castr", www / "debian.caibx", image)
-    if names:
-        store(image, www / "repository", names)
+    if with_rivals:
+        run("casync", "make", f"--store={www}/store.castr", www / "debian.caibx", image)
+    store(image, www, sizes)
     return make_older_version(image, work / "old.raw")
 
 
@@ -318,18 +331,18 @@ def main() -> None:
     prepare(build=not options.rivals_only)
     if not options.group_sizes:
         build_rivals()
-    jobs, names = JOBS, {NAME: GROUP_SIZE}
+    jobs, sizes = JOBS, {NAME: SIZES[0]}
     if options.group_sizes:
-        jobs, names = jobs_of_group_sizes(), {f"{NAME}-{size}": size for size in GROUP_SIZES}
+        jobs, sizes = jobs_of_sizes(), {sized(*pair): pair for pair in SIZES}
     if options.rivals_only:
-        names = {}
+        sizes = {}
 
     image = options.images / "disk.raw"
     data_bytes = image.stat().st_blocks * 512
-    settings = SETTINGS.format(address=ADDRESS)
     # coreos-installer asks for the partition table to be read again, which a loop device refuses without --partscan.
     with work_directory() as work, ram_disk(work, image.stat().st_size, "--partscan") as disk:
-        changed = publish(work, options.images, names)
+        settings = "".join(SETTINGS.format(address=ADDRESS, www=work / "www", name=name) for name in sizes)
+        changed = publish(work, options.images, sizes, with_rivals=not options.group_sizes)
         with (
             serving(work) as web,
             contextlib.nullcontext() if options.rivals_only else running_daemon(work, settings) as daemon,
@@ -337,7 +350,7 @@ def main() -> None:
             fetches = interleave(options.rounds, Bench(options.images, work, disk, web, daemon).jobs(jobs))
     print(f"The older version differs in {changed / 1e6:.0f} MB of {data_bytes / 1e6:.0f} MB of data.", end="\n\n")
     print(job_table(fetches))
-    if jobs is JOBS and names:
+    if jobs is JOBS and sizes:
         rows = [figure.row() for figure in figures(fetches, data_bytes)]
         print("", table(["figure", "what", "demand", "median (spread)", "met"], rows), sep="\n")
 

@@ -11,7 +11,7 @@ use blake3::Hash;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::group::{GroupSize, Layout};
-use super::tree::{Group, Tree};
+use super::tree::Tree;
 
 /// Version of the manifest's form.
 pub const SCHEMA: u32 = 1;
@@ -185,13 +185,12 @@ pub struct Content {
 impl Content {
     /// Of this tree. What else there is of it is known when it was written.
     pub fn of(tree: &Tree) -> Self {
-        let data = (0..).zip(tree.groups()).filter(|(_, group)| **group != Group::Hole);
         Self {
             root: Digest(tree.root()),
             group_size_bytes: tree.layout().group_size().bytes(),
             chunk_size_bytes: 0,
             tree: Digest(Hash::from_bytes([0; 32])),
-            data_bytes: data.map(|(group, _)| tree.layout().group_len(group) as u64).sum(),
+            data_bytes: tree.data_bytes(),
             stored_bytes: 0,
         }
     }

@@ -82,6 +82,11 @@ impl Tree {
         &self.groups
     }
 
+    /// Bytes of groups that are no holes.
+    pub fn data_bytes(&self) -> u64 {
+        data_bytes(self.layout, 0, &self.groups)
+    }
+
     /// BLAKE3 of the raw content.
     pub fn root(&self) -> Hash {
         match self.groups.as_slice() {
@@ -134,6 +139,12 @@ impl Tree {
         let groups = entries.iter().zip(0..).map(decode_entry).collect::<Result<_, _>>()?;
         Ok(Self { layout, groups })
     }
+}
+
+/// Bytes of those of some contiguous groups, from `first` on, that are no holes.
+pub fn data_bytes(layout: Layout, first: u64, groups: &[Group]) -> u64 {
+    let data = (first..).zip(groups).filter(|(_, group)| **group != Group::Hole);
+    data.map(|(group, _)| layout.group_len(group) as u64).sum()
 }
 
 /// The chaining value of the subtree over some groups, the first of which is `first`: a power of two of them at a

@@ -16,8 +16,12 @@ use crate::provision::feed::{Budget, Encoding, FeedEvent, Offered, Part, Want};
 use crate::repository::chunk::ChunkLayout;
 use crate::repository::{Repository, StoredImage};
 
-/// Chunks that are fetched at once, if the memory budget has room for as many.
-const IN_FLIGHT: usize = 16;
+/// Most chunks that are fetched at once, if the memory budget has room for as many.
+const MOST_IN_FLIGHT: usize = 32;
+/// Least, so that answers do not wait for questions.
+const LEAST_IN_FLIGHT: usize = 4;
+/// Bytes between these that are asked for at once.
+const BYTES_IN_FLIGHT: u64 = 16 << 20;
 /// Parts that wait for the workers before another chunk is taken from the network.
 const WAITING_PARTS: usize = 64;
 /// Most groups of one offer.
@@ -59,6 +63,12 @@ struct Source<'a> {
 }
 
 impl Source<'_> {
+    /// How many chunks are fetched at once.
+    fn at_once(&self) -> usize {
+        let chunks = usize::try_from(BYTES_IN_FLIGHT / self.chunks.max_object_bytes()).unwrap_or(MOST_IN_FLIGHT);
+        chunks.clamp(LEAST_IN_FLIGHT, MOST_IN_FLIGHT)
+    }
+
     /// Fetches some groups of a chunk. Memory is reserved before anything is asked for, in the order of requests: a chunk
     /// never waits for memory that later ones have taken.
     async fn fetch(&self, request: Request) -> Result<Vec<Part>, PullError> {
@@ -97,7 +107,7 @@ impl Feeder {
     ) -> Result<(), PullError> {
         let mut fetching = FuturesOrdered::new();
         loop {
-            while fetching.len() < IN_FLIGHT {
+            while fetching.len() < source.at_once() {
                 let Some(request) = self.queue.pop_front() else { break };
                 fetching.push_back(source.fetch(request));
             }

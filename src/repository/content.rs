@@ -13,7 +13,7 @@ use crate::image::tree::{Group, Tree};
 /// Memory for chunks that are read at once, in bytes: of each, the object and the content.
 const CHUNK_MEMORY: u64 = 64 << 20;
 /// Most chunks that are read at once.
-const MOST_AT_ONCE: u64 = 16;
+const MOST_AT_ONCE: u64 = 32;
 
 /// A group of an image that is no hole.
 #[derive(Debug, Clone, PartialEq, Eq)]

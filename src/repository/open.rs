@@ -12,6 +12,7 @@ use object_store::local::LocalFileSystem;
 use object_store::prefix::PrefixStore;
 use object_store::{ClientOptions, ObjectStore, RetryConfig};
 use serde::Deserialize;
+use url::Url;
 
 use super::format::{Format, MAX_BYTES};
 use super::location::Location;
@@ -153,9 +154,19 @@ fn s3(settings: &Settings, bucket: &str) -> Result<AmazonS3Builder, String> {
         builder = builder.with_region(region);
     }
     if let Some(endpoint) = &settings.endpoint {
+        let endpoint = if settings.virtual_host_style { hosted(endpoint, bucket)? } else { endpoint.clone() };
         builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
     }
     Ok(builder)
+}
+
+/// Where a bucket is whose name is part of the server's.
+fn hosted(endpoint: &Url, bucket: &str) -> Result<Url, String> {
+    let mut hosted = endpoint.clone();
+    let host = endpoint.domain().ok_or_else(|| format!("{endpoint} has no name to put the bucket before"))?;
+    let host = format!("{bucket}.{host}");
+    hosted.set_host(Some(&host)).map_err(|error| format!("{host} is no name of a server: {error}"))?;
+    Ok(hosted)
 }
 
 /// The one kind of HTTP client that this program has, as the object store wants it.

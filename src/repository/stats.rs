@@ -7,8 +7,7 @@ use futures_util::StreamExt as _;
 use super::chunk::ChunkKey;
 use super::work::Work;
 use super::{Amount, Repository, RepositoryError, key};
-use crate::image::group::Layout;
-use crate::image::tree::Group;
+use crate::image::tree::data_bytes;
 
 /// How much a repository holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -94,10 +93,4 @@ impl Repository {
         }
         Ok(live)
     }
-}
-
-/// Bytes of groups that are no holes.
-fn data_bytes(layout: Layout, first: u64, groups: &[Group]) -> u64 {
-    let data = (first..).zip(groups).filter(|(_, group)| **group != Group::Hole);
-    data.map(|(group, _)| layout.group_len(group) as u64).sum()
 }

@@ -18,8 +18,10 @@ use super::chunk::{self, ChunkKey};
 use super::condemned::Condemned;
 use super::{Repository, RepositoryError, key};
 
-/// Objects that are written at once.
-const IN_FLIGHT: u32 = 16;
+/// Objects on their way to the store hold at most this, in KiB; one that is larger goes alone.
+const IN_FLIGHT_KIB: u32 = 16 << 10;
+/// What the smallest counts as, in KiB, so that no more than 32 are on their way.
+const LEAST_KIB: u32 = 512;
 
 /// What an upload did so far. Counts rise only.
 #[derive(Debug, Default)]
@@ -87,7 +89,7 @@ impl Upload {
             known: HashMap::new(),
             announced: AtomicBool::new(false),
             rescuing: OnceCell::new(),
-            in_flight: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
+            in_flight: Arc::new(Semaphore::new(IN_FLIGHT_KIB as usize)),
             failure: Mutex::new(None),
             counters: Arc::new(UploadCounters::default()),
         };
@@ -122,7 +124,8 @@ impl Upload {
         }
         let object = self.compress(chunk)?;
         // The semaphore is never closed.
-        let Ok(permit) = self.runtime.block_on(self.shared.in_flight.clone().acquire_owned()) else { return Ok(()) };
+        let room = self.shared.in_flight.clone().acquire_many_owned(kib_in_flight(object.len()));
+        let Ok(permit) = self.runtime.block_on(room) else { return Ok(()) };
         let (shared, key) = (self.shared.clone(), chunk.key);
         self.runtime.spawn(async move {
             let len = object.len() as u64;
@@ -153,7 +156,7 @@ impl Upload {
     /// The first that could not be.
     pub async fn flush(&self) -> Result<(), RepositoryError> {
         // All permits: nobody else holds one then. The semaphore is never closed.
-        drop(self.shared.in_flight.acquire_many(IN_FLIGHT).await);
+        drop(self.shared.in_flight.acquire_many(IN_FLIGHT_KIB).await);
         self.shared.check()
     }
 
@@ -238,6 +241,25 @@ impl Shared {
     }
 }
 
+/// What an object of so many bytes counts as, in KiB.
+fn kib_in_flight(len_bytes: usize) -> u32 {
+    u32::try_from(len_bytes.div_ceil(1024)).unwrap_or(IN_FLIGHT_KIB).clamp(LEAST_KIB, IN_FLIGHT_KIB)
+}
+
 fn add(counter: &AtomicU64, bytes: u64) {
     counter.fetch_add(bytes, Ordering::Relaxed);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{IN_FLIGHT_KIB, kib_in_flight};
+
+    #[test]
+    fn objects_on_their_way_are_bounded_in_number_and_in_bytes() {
+        assert_eq!(IN_FLIGHT_KIB / kib_in_flight(1), 32);
+        assert_eq!(IN_FLIGHT_KIB / kib_in_flight((1 << 20) + 1), 15);
+        for huge in [16 << 20, 17 << 20, usize::MAX] {
+            assert_eq!(kib_in_flight(huge), IN_FLIGHT_KIB, "{huge} bytes go alone");
+        }
+    }
 }

@@ -20,6 +20,7 @@ mod crash;
 mod debian;
 mod flips;
 mod http;
+mod images;
 mod input;
 mod memory;
 mod network;

@@ -45,6 +45,7 @@ fn debian_through(repository: &Repository, readers: &[&Repository]) {
         assert_eq!(installed["result"]["root"], *root);
         assert_eq!(moved(&installed, "verified_bytes"), 4 * GIB, "every byte was read back");
         assert_eq!(disk.hash(4 * GIB), root);
+        assert!(daemon.peak_resident_bytes() <= 128 * MIB, "{} bytes", daemon.peak_resident_bytes());
     }
 }
 

@@ -43,7 +43,7 @@ impl Exit {
             Self::Done => "done",
             Self::Failed => "failed: the operation ended with an error",
             Self::Refused => "refused before anything was touched: wrong usage, wrong state, not found, not confirmed",
-            Self::Unreachable => "the agent cannot be reached, or the connection to it broke",
+            Self::Unreachable => "the agent or the repository cannot be reached, or the connection broke",
             Self::Mismatch => "bytes do not match: the disk or the image is not what it should be",
             Self::Cancelled => "cancelled",
         }

@@ -3,19 +3,19 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
 
 use bms_agent::image::group::Layout;
 use bms_agent::repository::{ProvenGroup, Repository, RepositoryError, StoredImage, Work, chunks_at_once};
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use tempfile::{NamedTempFile, TempPath};
 
 use crate::cli::{ExportArgs, ExportFormat};
 use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::format::bytes;
+use crate::new_file::{NewFile, NewFileError};
 use crate::output::Output;
 use crate::repository::work_on;
 use crate::table::Fields;
@@ -24,10 +24,8 @@ use crate::view::ExportView;
 /// The file cannot be made.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ExportError {
-    #[error("{} is there already", path.display())]
-    Exists { path: PathBuf },
-    #[error("{} cannot be written", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    #[error(transparent)]
+    File(#[from] NewFileError),
     #[error("qemu-img, which makes qcow2, cannot be started; it is in the Debian package qemu-utils")]
     NoQemu { source: io::Error },
     #[error("qemu-img failed: {said}")]
@@ -36,23 +34,22 @@ pub(crate) enum ExportError {
 
 /// Exports an image.
 pub(crate) fn run(args: &ExportArgs, output: &Output) -> Result<Exit, CtlError> {
-    let path = &args.file;
-    if path.symlink_metadata().is_ok() {
-        return Err(failed(ExportError::Exists { path: path.clone() }));
+    let raw = NewFile::create(&args.file).map_err(failed)?;
+    if args.format == ExportFormat::Qcow2 {
+        // Before anything is fetched.
+        qemu(&["--version"], &[]).map_err(failed)?;
     }
-    let write = |source| ExportError::Write { path: path.clone(), source };
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let raw = NamedTempFile::new_in(dir).map_err(write).map_err(failed)?;
-    let file = Arc::new(raw.reopen().map_err(write).map_err(failed)?);
+    let content = raw.content().try_clone().map_err(|source| raw.failed(source)).map_err(failed)?;
+    let content = Arc::new(content);
     let image = work_on(&args.image.repository, output, "export", |repository, work| async move {
         let image = repository.find(&args.image.image).await?;
-        fetch(&repository, &image, &file, &work).await.map(|()| image)
+        fetch(&repository, &image, &content, &work).await.map(|()| image)
     })?;
-    finish(args, raw.into_temp_path()).map_err(failed)?;
+    finish(raw, args.format).map_err(failed)?;
     let manifest = &image.manifest;
     let view = ExportView {
         image_id: image.id.to_string(),
-        file: path.display().to_string(),
+        file: args.file.display().to_string(),
         format: args.format.name(),
         size_bytes: manifest.disk.size_bytes,
         root: manifest.content.root.0.to_string(),
@@ -92,31 +89,20 @@ fn put(file: &File, layout: Layout, groups: &[ProvenGroup]) -> io::Result<()> {
 }
 
 /// Gives the complete file its name, in its format.
-fn finish(args: &ExportArgs, raw: TempPath) -> Result<(), ExportError> {
-    let path = &args.file;
-    let write = |source| ExportError::Write { path: path.clone(), source };
-    let sync = |path: &Path| File::open(path).and_then(|file| file.sync_all()).map_err(write);
-    let complete = match args.format {
-        ExportFormat::Raw => raw,
+fn finish(raw: NewFile, format: ExportFormat) -> Result<(), ExportError> {
+    match format {
+        ExportFormat::Raw => raw.finish()?,
         ExportFormat::Qcow2 => {
-            let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let qcow2 = NamedTempFile::new_in(dir).map_err(write)?.into_temp_path();
-            convert(&raw, &qcow2)?;
-            qcow2
+            let qcow2 = raw.another()?;
+            qemu(&["convert", "-f", "raw", "-O", "qcow2", "-c"], &[raw.beside(), &qcow2])?;
+            raw.finish_with(qcow2)?;
         }
-    };
-    sync(&complete)?;
-    complete.persist_noclobber(path).map_err(|error| {
-        let exists = error.error.kind() == io::ErrorKind::AlreadyExists;
-        if exists { ExportError::Exists { path: path.clone() } } else { write(error.error) }
-    })?;
-    // The name is to last as well.
-    sync(path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new(".")))
+    }
+    Ok(())
 }
 
-fn convert(raw: &Path, qcow2: &Path) -> Result<(), ExportError> {
-    let arguments = ["convert", "-f", "raw", "-O", "qcow2", "-c"];
-    let done = Command::new("qemu-img").args(arguments).arg(raw).arg(qcow2).output();
+fn qemu(arguments: &[&str], files: &[&Path]) -> Result<(), ExportError> {
+    let done = Command::new("qemu-img").args(arguments).args(files).output();
     let done = done.map_err(|source| ExportError::NoQemu { source })?;
     if done.status.success() {
         return Ok(());
@@ -124,8 +110,8 @@ fn convert(raw: &Path, qcow2: &Path) -> Result<(), ExportError> {
     Err(ExportError::Qemu { said: String::from_utf8_lossy(&done.stderr).trim().to_owned() })
 }
 
-fn failed(source: ExportError) -> CtlError {
-    CtlError::Export { source }
+fn failed(source: impl Into<ExportError>) -> CtlError {
+    CtlError::Export { source: source.into() }
 }
 
 fn view_table(view: &ExportView) -> String {

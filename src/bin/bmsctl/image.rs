@@ -4,7 +4,7 @@ use std::path::Path;
 
 use bms_agent::image::hash::tree_of;
 use bms_agent::image::source::{Format, OpenOptions, Source, open};
-use bms_agent::image::tree::{Group, Tree};
+use bms_agent::image::tree::Group;
 
 use crate::cli::{ImageCommand, InputArgs};
 use crate::error::CtlError;
@@ -40,28 +40,19 @@ fn show_hash(args: &InputArgs, output: &Output) -> Result<Exit, CtlError> {
     let group_size = args.source.group_size.unwrap_or_else(|| input.group_size());
     let tree = tree_of(input, group_size, workers()).map_err(|source| CtlError::ReadImage { source })?;
     let layout = tree.layout();
-    let (hole_groups, hole_bytes) = holes(&tree);
+    let data_bytes = tree.data_bytes();
     let view = ImageHashView {
         file: name,
         format: format.to_owned(),
         size_bytes: layout.len_bytes(),
         root: tree.root().to_string(),
         group_size_bytes: layout.group_size().bytes(),
-        data_bytes: layout.len_bytes() - hole_bytes,
-        hole_bytes,
-        hole_groups,
+        data_bytes,
+        hole_bytes: layout.len_bytes() - data_bytes,
+        hole_groups: tree.groups().iter().filter(|group| **group == Group::Hole).count() as u64,
     };
     output.result(&view, table)?;
     Ok(Exit::Done)
-}
-
-/// Groups and bytes of all holes.
-fn holes(tree: &Tree) -> (u64, u64) {
-    let holes = (0..).zip(tree.groups()).filter(|(_, group)| **group == Group::Hole);
-    holes.fold((0, 0), |(groups, bytes), (index, _)| {
-        let range = tree.layout().byte_range(index, 1);
-        (groups + 1, bytes + (range.end - range.start))
-    })
 }
 
 fn table(view: &ImageHashView) -> String {

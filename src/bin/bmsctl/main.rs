@@ -16,6 +16,7 @@ mod import;
 mod install;
 mod interrupt;
 mod meter;
+mod new_file;
 mod operation;
 mod output;
 mod progress;

@@ -75,11 +75,16 @@ impl Drop for Running {
 
 /// `bmsctl` without an agent.
 pub(crate) fn ctl(arguments: &[&str]) -> Answer {
-    let output = command().args(arguments).output().expect("bmsctl");
-    Answer::of(&output)
+    run(command().args(arguments))
 }
 
-fn command() -> Command {
+/// `bmsctl` as it was prepared.
+pub(crate) fn run(command: &mut Command) -> Answer {
+    Answer::of(&command.output().expect("bmsctl"))
+}
+
+/// `bmsctl` that prints for programs and is told nothing on standard input.
+pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bmsctl"));
     command.args(["--output", "json"]).stdin(Stdio::null());
     command

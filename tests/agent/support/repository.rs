@@ -2,11 +2,12 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::ctl::{Answer, ctl};
+use super::ctl::{self, Answer};
 use super::garage::Garage;
 
 /// How an agent and `bmsctl` reach a repository: the lines of its table in the configuration.
@@ -48,9 +49,14 @@ impl Repository {
 
     /// Runs `bmsctl` on it.
     pub(crate) fn ctl(&self, command: &[&str], options: &[&str]) -> Answer {
-        let config = self.config();
-        let repository = ["--repository", "main", "--config", config.to_str().expect("UTF-8")];
-        ctl(&[command, &repository, options].concat())
+        ctl::run(&mut self.command(command, options))
+    }
+
+    /// `bmsctl` on it, before it runs.
+    pub(crate) fn command(&self, command: &[&str], options: &[&str]) -> Command {
+        let mut bmsctl = ctl::command();
+        bmsctl.args(command).args(["--repository", "main", "--config"]).arg(self.config()).args(options);
+        bmsctl
     }
 
     /// Imports an image; what `bmsctl` says of it.
@@ -61,12 +67,18 @@ impl Repository {
 
 /// The lines that reach a Garage. Its credentials are in a file beside the configuration.
 pub(crate) fn s3(garage: &Garage, credentials: &Path, prefix: &str) -> String {
+    write_keys(garage, credentials);
+    format!("{}\ncredentials = {credentials:?}", s3_without_keys(garage, prefix))
+}
+
+/// The same lines but for the credentials.
+pub(crate) fn s3_without_keys(garage: &Garage, prefix: &str) -> String {
+    let (bucket, endpoint, region) = (garage.bucket(), garage.endpoint(), garage.region());
+    format!("location = \"s3://{bucket}/{prefix}\"\nendpoint = {endpoint:?}\nregion = {region:?}")
+}
+
+/// Writes the credentials to a file of their own.
+pub(crate) fn write_keys(garage: &Garage, file: &Path) {
     let keys = format!("access_key_id = {:?}\nsecret_access_key = {:?}\n", garage.access_key(), garage.secret_key());
-    fs::write(credentials, keys).expect("credentials");
-    format!(
-        "location = \"s3://{}/{prefix}\"\nendpoint = {:?}\nregion = {:?}\ncredentials = {credentials:?}",
-        garage.bucket(),
-        garage.endpoint(),
-        garage.region(),
-    )
+    fs::write(file, keys).expect("credentials");
 }

@@ -1,29 +1,24 @@
 //! The file that a capture becomes: sparse, checked group by group and as a whole, and under its name only when it is
 //! complete. Knows no connection.
 
-use std::fs::File;
-use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use bms_agent::image::group::{ChainingValue, GroupSize, Layout};
 use bms_agent::image::tree::{Group, OffersDigest, Tree};
 use bms_agent::rpc::proto::v1::{CaptureBegun, CaptureFinished, CapturedGroups, Encoding};
-use tempfile::NamedTempFile;
 
 use crate::exit::Exit;
 use crate::format::hex;
+use crate::new_file::{NewFile, NewFileError};
 use crate::view::CaptureFileView;
 
 /// Why there is no file. What had come is removed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    /// There is one already.
-    #[error("{} is there already: nothing is overwritten", path.display())]
-    Exists { path: PathBuf },
-    /// It cannot be written.
-    #[error("cannot write {}", path.display())]
-    Write { path: PathBuf, source: io::Error },
+    /// It cannot be made.
+    #[error(transparent)]
+    File(#[from] NewFileError),
     /// A group is not what it is said to be.
     #[error("group {group} was damaged on its way")]
     Damaged { group: u64 },
@@ -39,29 +34,21 @@ impl FileError {
     /// The exit code.
     pub(crate) const fn exit(&self) -> Exit {
         match self {
-            Self::Exists { .. } => Exit::Refused,
+            Self::File(NewFileError::Exists { .. }) => Exit::Refused,
             Self::Damaged { .. } | Self::Root { .. } => Exit::Mismatch,
-            Self::Write { .. } | Self::Protocol { .. } => Exit::Failed,
+            Self::File(NewFileError::Write { .. }) | Self::Protocol { .. } => Exit::Failed,
         }
     }
 }
 
 /// A file that is to be. It is removed unless it is finished.
 #[derive(Debug)]
-pub(crate) struct CaptureFile {
-    path: PathBuf,
-    file: NamedTempFile,
-}
+pub(crate) struct CaptureFile(NewFile);
 
 impl CaptureFile {
     /// Makes a file without that name, beside where it will be.
     pub(crate) fn create(path: &Path) -> Result<Self, FileError> {
-        if path.symlink_metadata().is_ok() {
-            return Err(FileError::Exists { path: path.to_owned() });
-        }
-        let file = tempfile::Builder::new().prefix(".capture-").tempfile_in(directory(path));
-        let file = file.map_err(|source| FileError::Write { path: path.to_owned(), source })?;
-        Ok(Self { path: path.to_owned(), file })
+        Ok(Self(NewFile::create(path)?))
     }
 
     /// Gives it its length.
@@ -72,13 +59,13 @@ impl CaptureFile {
         let too_many = FileError::Protocol { what: "more groups than there is memory for" };
         let groups = usize::try_from(layout.groups()).map_err(|_many| too_many)?;
         let part = Part {
-            file: self,
+            file: self.0,
             layout,
             groups: vec![None; groups],
             free_bytes: begun.free_bytes,
             notes: begun.notes.clone(),
         };
-        part.file.file.as_file().set_len(begun.size_bytes).map_err(|source| part.failed(source))?;
+        part.file.content().set_len(begun.size_bytes).map_err(|source| part.file.failed(source))?;
         Ok(part)
     }
 }
@@ -86,7 +73,7 @@ impl CaptureFile {
 /// A file of which groups arrive.
 #[derive(Debug)]
 pub(crate) struct Part {
-    file: CaptureFile,
+    file: NewFile,
     layout: Layout,
     /// What each group is, once it came.
     groups: Vec<Option<Group>>,
@@ -117,7 +104,8 @@ impl Part {
                 return Err(FileError::Damaged { group });
             }
         }
-        self.file.file.as_file().write_all_at(&data, bytes.start).map_err(|source| self.failed(source))
+        self.file.content().write_all_at(&data, bytes.start).map_err(|source| self.file.failed(source))?;
+        Ok(())
     }
 
     /// Notes what groups are; none of them may have come before.
@@ -145,17 +133,12 @@ impl Part {
         if finished.root != root.as_bytes() || finished.offers_digest != OffersDigest::of(tree.groups()) {
             return Err(FileError::Root { expected: hex(&finished.root), actual: root.to_string() });
         }
-        let (size_bytes, data_bytes) = (self.layout.len_bytes(), data_bytes(&tree));
-        let Self { file: CaptureFile { path, file }, free_bytes, notes, .. } = self;
-        let failed = |source| FileError::Write { path: path.clone(), source };
-        file.as_file().sync_all().map_err(failed)?;
-        file.persist_noclobber(&path).map_err(|refused| {
-            let exists = refused.error.kind() == io::ErrorKind::AlreadyExists;
-            if exists { FileError::Exists { path: path.clone() } } else { failed(refused.error) }
-        })?;
-        File::open(directory(&path)).and_then(|directory| directory.sync_all()).map_err(failed)?;
+        let (size_bytes, data_bytes) = (self.layout.len_bytes(), tree.data_bytes());
+        let Self { file, free_bytes, notes, .. } = self;
+        let path = file.path().display().to_string();
+        file.finish()?;
         Ok(CaptureFileView {
-            file: path.display().to_string(),
+            file: path,
             root: root.to_string(),
             size_bytes,
             data_bytes,
@@ -163,10 +146,6 @@ impl Part {
             free_bytes,
             notes,
         })
-    }
-
-    fn failed(&self, source: io::Error) -> FileError {
-        FileError::Write { path: self.file.path.clone(), source }
     }
 }
 
@@ -178,14 +157,4 @@ fn decode(captured: &CapturedGroups, len: usize) -> Option<bytes::Bytes> {
         Encoding::Unspecified => return None,
     };
     (data.len() == len).then_some(data)
-}
-
-fn data_bytes(tree: &Tree) -> u64 {
-    let data = (0..).zip(tree.groups()).filter(|(_, group)| **group != Group::Hole);
-    data.map(|(group, _)| tree.layout().group_len(group) as u64).sum()
-}
-
-/// Where a file is.
-fn directory(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

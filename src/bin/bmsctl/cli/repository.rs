@@ -8,6 +8,9 @@ use clap::{Args, Subcommand};
 
 use super::{ending, parse_group_size};
 
+/// Shortest grace of a repository.
+const LEAST_GRACE: Duration = Duration::from_secs(60);
+
 /// Which repository.
 #[derive(Debug, Args)]
 pub(crate) struct RepositoryArgs {
@@ -48,15 +51,15 @@ pub(crate) enum RepositoryCommand {
 pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
-    /// How long nothing may refer to a chunk before it is deleted, as 30m, 24h or 7d. Half of it is the longest that an
+    /// How long nothing may refer to a chunk before it is deleted, as 30m, 24h or 7d: 1m at least. Half of it is the longest that an
     /// image may take to be written.
-    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_grace)]
     pub(crate) grace: Duration,
     /// Most private images of a project.
     #[arg(long, value_name = "NUMBER", default_value_t = 50)]
     pub(crate) max_private_images: u32,
     /// Content of a chunk: a power of two from 64K to 16M.
-    #[arg(long, value_name = "BYTES", default_value = "1M", value_parser = parse_group_size)]
+    #[arg(long, value_name = "BYTES", default_value = "256K", value_parser = parse_group_size)]
     pub(crate) chunk_size: GroupSize,
 }
 
@@ -78,6 +81,15 @@ pub(crate) struct GcArgs {
     /// Only say what would be done.
     #[arg(long)]
     pub(crate) dry_run: bool,
+}
+
+/// Clocks of a store's servers differ, and a writer needs time for one chunk at least.
+fn parse_grace(text: &str) -> Result<Duration, String> {
+    let grace = parse_duration(text)?;
+    if grace < LEAST_GRACE {
+        return Err(format!("{text} is too short: at least {} seconds", LEAST_GRACE.as_secs()));
+    }
+    Ok(grace)
 }
 
 /// A time as it is typed: a number, and s, m, h or d.
