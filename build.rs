@@ -8,6 +8,7 @@ use prost::Message;
 
 const PROTOS: &[&str] = &[
     "bms/agent/v1/host.proto",
+    "bms/agent/v1/inspection.proto",
     "bms/agent/v1/disk.proto",
     "bms/agent/v1/provisioning.proto",
     "bms/agent/v1/operation.proto",

@@ -17,6 +17,7 @@ use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
 use crate::disk::probe::{self, Content};
 use crate::disk::selector::Selector;
+use crate::inspect::policy::Choice;
 use crate::operation::registry::{Begun, Registry, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind, Outcome};
 use crate::provision::error::ProvisionError;
@@ -31,6 +32,7 @@ use crate::repository::Settings;
 
 mod capture;
 mod error;
+mod inspect;
 mod journal;
 mod pull;
 #[cfg(test)]
@@ -38,6 +40,7 @@ mod tests;
 
 pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
 pub use error::AgentError;
+pub use inspect::{Inspection, InspectionSettings, Subject};
 pub use journal::{Journal, JournalError};
 pub use pull::{Found, ImageSource, PullRequest, Pulled};
 
@@ -66,6 +69,8 @@ pub struct InstallRequest {
     pub image: ImageSpec,
     /// How.
     pub options: Options,
+    /// How the image is looked into.
+    pub inspection: Choice,
 }
 
 /// A plan, and what was seen when it was made.
@@ -130,6 +135,8 @@ pub struct Agent {
     pub repositories: BTreeMap<String, Settings>,
     /// Where on the web images may be, and how it is reached.
     pub http: HttpAccess,
+    /// How disks and images are looked into.
+    pub inspection: InspectionSettings,
     /// Plan tokens.
     pub tokens: PlanTokens,
     /// Memory and threads of one operation.
@@ -175,8 +182,9 @@ impl Agent {
         let surveyed = self.survey(disk, &all);
         let marker = surveyed.content.as_ref().and_then(|content| content.marker.as_ref());
         let seen = Seen { disk: &surveyed.disk, refusals: &surveyed.refusals, marker };
+        let (policy, profile) = self.profile(&request.inspection)?;
         let plan = InstallPlan::new(seen, request.image, request.options, self.resources.max_groups())?;
-        Ok(Planned { plan, surveyed })
+        Ok(Planned { plan: plan.inspected(policy, profile), surveyed })
     }
 
     /// Begins an install, or finds the one that the same request began.
@@ -236,10 +244,12 @@ impl Agent {
 
     fn write(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
         let InstallWork { device, plan, feed, halt } = work;
+        let inspection = self.inspection_of(&plan);
         let job = InstallJob {
             device: &device,
             plan: &plan,
             records: &self.records,
+            inspection: inspection.as_ref(),
             resources: self.resources,
             operation: operation.id,
             started_at: unix_seconds(operation.started_at),

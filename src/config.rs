@@ -14,6 +14,8 @@ use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 
 use crate::byte_size;
 use crate::disk::sysfs;
+use crate::inspect::policy::Policy;
+use crate::inspect::profile::Profile;
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
@@ -56,6 +58,29 @@ pub struct Config {
     pub allowed_urls: AllowedUrls,
     /// How the servers of these images are reached.
     pub http: HttpTable,
+    /// How disks and images are looked into.
+    pub inspection: InspectionTable,
+    /// Kinds of servers that images are for, by the names that callers use.
+    pub profiles: BTreeMap<String, Profile>,
+}
+
+/// How disks and images are looked into.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct InspectionTable {
+    /// What an install does about what it finds in its image, unless the request says otherwise.
+    pub policy: Policy,
+    /// Name of the profile, unless the request names one. Empty: nothing is known of the servers but what this one says.
+    pub profile: String,
+    /// Directory with files of checks, which are added to the built-in ones or take their place. It may be missing.
+    #[serde(deserialize_with = "absolute")]
+    pub checks: PathBuf,
+}
+
+impl Default for InspectionTable {
+    fn default() -> Self {
+        Self { policy: Policy::default(), profile: String::new(), checks: PathBuf::from("/etc/bms-agent/plugins.d") }
+    }
 }
 
 impl Default for Config {
@@ -71,6 +96,8 @@ impl Default for Config {
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
             http: HttpTable::default(),
+            inspection: InspectionTable::default(),
+            profiles: BTreeMap::new(),
         }
     }
 }

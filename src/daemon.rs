@@ -9,11 +9,14 @@ use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{Agent, Journal, JournalError, SharedClock};
+use crate::agent::{Agent, InspectionSettings, Journal, JournalError, SharedClock};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::disk::discovery::Discovery;
 use crate::disk::roots::Roots;
+use crate::inspect::check::{Checks, ChecksError};
+use crate::inspect::child::Inspector;
+use crate::inspect::policy;
 use crate::operation::registry::Registry;
 use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
@@ -44,6 +47,12 @@ pub enum DaemonError {
     /// The journal cannot be kept.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The operator's checks make no sense.
+    #[error(transparent)]
+    Checks(#[from] ChecksError),
+    /// The default profile is none.
+    #[error(transparent)]
+    Profile(#[from] policy::ProfileUnknown),
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -123,6 +132,7 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
         journal: Journal::open(&state_dir)?,
         repositories: config.repositories.clone(),
         http: HttpAccess { allowed: config.allowed_urls.clone(), table: config.http.clone() },
+        inspection: inspection(config)?,
         tokens: PlanTokens::default(),
         resources: Resources {
             memory_bytes: config.memory_budget,
@@ -130,6 +140,16 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
         },
         clock,
     })
+}
+
+/// How disks and images are looked into. What is wrong with that is told at the start, not by the first install.
+fn inspection(config: &Config) -> Result<InspectionSettings, DaemonError> {
+    let table = &config.inspection;
+    let settings =
+        policy::Settings { policy: table.policy, profile: table.profile.clone(), profiles: config.profiles.clone() };
+    settings.resolve(&policy::Choice::default())?;
+    let checks = Arc::new(Checks::load(&table.checks)?);
+    Ok(InspectionSettings { settings, checks, inspector: Inspector::default() })
 }
 
 /// Lets running operations end; cancels what takes too long. A cancelled install leaves a marker, and no boot region.

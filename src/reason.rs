@@ -113,6 +113,14 @@ reasons! {
     BlockSizeMismatch = "BLOCK_SIZE_MISMATCH", Precondition, "use an image built for the disk's logical block size";
     /// The image has more groups than the memory budget allows.
     ImageTreeTooLarge = "IMAGE_TREE_TOO_LARGE", Exhausted, "use a larger group size, or raise memory_budget in the agent's configuration";
+    /// The image lacks what the server cannot do without.
+    ImageUnfit = "IMAGE_UNFIT", Precondition, "mend the image as `bmsctl image check` advises, or use a profile that fits the server";
+    /// Whether the image has all that the server cannot do without is not known.
+    ImageUninspected = "IMAGE_UNINSPECTED", Precondition, "see with `bmsctl image check` what is not known, and say it in a profile; or inspect with --inspection warn";
+    /// There is no such profile.
+    ProfileUnknown = "PROFILE_UNKNOWN", NotFound, "use a profile of the agent's configuration, or a built-in one";
+    /// What looks into disks and images died, hung or gave no answer.
+    InspectorFailed = "INSPECTOR_FAILED", Internal, "the disk or image may be made to do harm: do not trust it; report it with the agent's log";
     /// The repository has no such image.
     ImageNotFound = "IMAGE_NOT_FOUND", NotFound, "compare with `bmsctl image list`";
     /// Several images have the name.

@@ -70,7 +70,7 @@ fn outside() {
 
 /// Enters the sandbox; what is opened before is what a leak would leave.
 fn linger() {
-    sandbox::enter(io::stdin().as_fd()).expect("the sandbox");
+    sandbox::enter(sandbox::Source::Disk(io::stdin().as_fd())).expect("the sandbox");
     println!("in");
     loop {
         std::hint::spin_loop();
@@ -81,7 +81,7 @@ fn inside() {
     let disk = File::from(io::stdin().as_fd().try_clone_to_owned().expect("duplicate"));
     let leaked = File::options().read(true).write(true).open("/dev/zero").expect("open");
     let parent = rustix::process::getppid().expect("a parent");
-    sandbox::enter(disk.as_fd()).expect("the sandbox");
+    sandbox::enter(sandbox::Source::Disk(disk.as_fd())).expect("the sandbox");
 
     let mut block = [1; 4096];
     disk.read_exact_at(&mut block, 4096).expect("the disk can be read");

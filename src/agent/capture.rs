@@ -28,7 +28,9 @@ use crate::image::manifest::{
     CaptureMode, Content, Digest, DiskShape, Firmware, Kind, Manifest, PartitionTable, SCHEMA,
 };
 use crate::inspect::child::{InspectError, Inspector};
+use crate::inspect::examine::Request as LookRequest;
 use crate::inspect::free::{FreeSpace, Outcome as VolumeOutcome, VolumeNote};
+use crate::inspect::policy::Choice;
 use crate::operation::registry::{Begun, RegistryError, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind};
 use crate::provision::capture::{CaptureJob, FreeMap, Sink};
@@ -112,7 +114,10 @@ impl Agent {
         };
         let operation = running.operation().clone();
         let (running, device) = self.open(running, &target.disk)?;
-        let store = Store { settings, manifest };
+        let (_, profile) = self.profile(&Choice::default())?;
+        let logical_block_size = Some(target.disk.logical_block_size);
+        let request = LookRequest { logical_block_size, profile, checks: self.inspection.checks.clone() };
+        let store = Store { settings, manifest, inspector: self.inspection.inspector.clone(), request };
         spawn("capture", running, {
             let operation = operation.clone();
             move |_| store.run(runtime, operation.clone(), Subject::new(device, target, &operation)?)

@@ -4,6 +4,8 @@ use super::journal::JournalError;
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
 use crate::disk::selector::SelectorError;
+use crate::inspect::child::InspectError;
+use crate::inspect::policy::ProfileUnknown;
 use crate::operation::registry::RegistryError;
 use crate::provision::plan::PlanError;
 use crate::provision::record::RecordError;
@@ -42,6 +44,12 @@ pub enum AgentError {
     /// The file on a web server cannot be had.
     #[error(transparent)]
     Http(#[from] HttpSourceError),
+    /// There is no such profile.
+    #[error(transparent)]
+    Profile(#[from] ProfileUnknown),
+    /// Nothing was found out.
+    #[error(transparent)]
+    Inspect(#[from] InspectError),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -61,6 +69,9 @@ pub enum AgentError {
         /// Until when it could be, in seconds since 1970.
         not_after: u64,
     },
+    /// Only images of repositories can be looked into.
+    #[error("an image is looked into where it can be read here and there: in a repository, or on a disk")]
+    NotInRepository,
     /// An install cannot go on, for the server was started anew.
     #[error("the server was started anew since, and its disks may be others")]
     Rebooted,
@@ -92,6 +103,9 @@ impl AgentError {
             Self::Repository(error) => Ok(error),
             Self::Http(error) => Ok(error),
             Self::Journal(error) => Ok(error),
+            Self::Profile(error) => Ok(error),
+            Self::Inspect(error) => Ok(error),
+            Self::NotInRepository => Err(Reason::RequestMalformed),
             Self::RepositoryUnknown { .. } => Err(Reason::RepositoryUnknown),
             Self::ImageExpired { .. } => Err(Reason::ImageExpired),
             Self::Rebooted => Err(Reason::DiskChanged),
@@ -115,7 +129,7 @@ impl DomainError for AgentError {
             Self::ImageExpired { image, not_after } => {
                 vec![("image", image.clone()), ("notAfter", not_after.to_string())]
             }
-            Self::Rebooted | Self::Thread { .. } => Vec::new(),
+            Self::Rebooted | Self::NotInRepository | Self::Thread { .. } => Vec::new(),
             Self::Discovery(_)
             | Self::Selector(_)
             | Self::Plan(_)
@@ -125,7 +139,9 @@ impl DomainError for AgentError {
             | Self::Record(_)
             | Self::Repository(_)
             | Self::Http(_)
-            | Self::Journal(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
+            | Self::Journal(_)
+            | Self::Profile(_)
+            | Self::Inspect(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
         }
     }
 }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::Digest;
+use crate::inspect::policy::Choice;
 use crate::operation::registry::Request;
 use crate::provision::plan::{ImageSpec, Options};
 use crate::reason::{DomainError, Reason};
@@ -57,6 +58,8 @@ pub(super) struct Pending {
     root: Option<Digest>,
     logical_block_size: Option<u32>,
     wipe_rest: bool,
+    #[serde(default)]
+    pub(super) inspection: Choice,
     pub(super) source: Pulled,
 }
 
@@ -73,8 +76,14 @@ impl Pending {
             root: image.root.map(|root| Digest(blake3::Hash::from_bytes(root))),
             logical_block_size: image.logical_block_size,
             wipe_rest: options.wipe_rest,
+            inspection: Choice::default(),
             source,
         }
+    }
+
+    /// How the image is looked into.
+    pub(super) fn inspected(self, inspection: Choice) -> Self {
+        Self { inspection, ..self }
     }
 
     /// On which disk, as this kernel knows it.

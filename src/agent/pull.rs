@@ -19,6 +19,7 @@ use crate::hardware::host;
 use crate::image::group::Layout;
 use crate::image::manifest::ImageId;
 use crate::image::source::Format;
+use crate::inspect::policy::Choice;
 use crate::net::http::PrivateUrl;
 use crate::operation::registry::{Begun, Request};
 use crate::operation::{Failure, Operation, OperationKind};
@@ -82,6 +83,8 @@ pub struct PullRequest {
     pub source: ImageSource,
     /// How.
     pub options: Options,
+    /// How the image is looked into.
+    pub inspection: Choice,
 }
 
 /// An image that was found.
@@ -141,8 +144,8 @@ impl Agent {
     /// As [`find_image`](Self::find_image) and [`plan`](Self::plan).
     pub fn plan_pull(&self, request: &PullRequest) -> Result<(Planned, Found), AgentError> {
         let found = self.find_image(&request.source)?;
-        let PullRequest { selector, options, .. } = request.clone();
-        Ok((self.plan(&InstallRequest { selector, image: found.spec, options })?, found))
+        let PullRequest { selector, options, inspection, .. } = request.clone();
+        Ok((self.plan(&InstallRequest { selector, image: found.spec, options, inspection })?, found))
     }
 
     /// Begins an install of an image that the agent fetches, or finds the one that the same request began.
@@ -165,6 +168,7 @@ impl Agent {
         }
         let operation = Uuid::new_v4();
         let pending = Pending::new(operation, id, &found.spec, request.options, found.pulled);
+        let pending = pending.inspected(request.inspection.clone());
         self.begin_pull(pending, &planned)
     }
 
@@ -195,7 +199,8 @@ impl Agent {
         }
         let image = pending.image().ok_or(AgentError::Rebooted)?;
         let selector = pending.disk.parse()?;
-        let planned = self.plan(&InstallRequest { selector, image, options: pending.options() })?;
+        let (options, inspection) = (pending.options(), pending.inspection.clone());
+        let planned = self.plan(&InstallRequest { selector, image, options, inspection })?;
         self.begin_pull(pending, &planned)
     }
 

@@ -1,7 +1,8 @@
 //! The process that parses, from the parent's side: it is started, watched, ended, and its answer is not trusted.
 //!
-//! The child is this very program, called anew with [`ARGUMENT`]; it has the disk as its standard input and answers on its
-//! standard output. What it says of a tenant's disk harms at most that tenant's image: it can call used bytes free. It
+//! The child is this very program, called anew with [`ARGUMENT`]. To find free space it has the disk as its standard
+//! input and answers on its standard output; to look into what is written, it asks for bytes there (`wire`), so that they
+//! may be those of a disk, an image in a repository, or a disk with a boot region that is still held back. What it says of a tenant's disk harms at most that tenant's image: it can call used bytes free. It
 //! cannot make the parent read, write, allocate or wait beyond the limits here. A child that dies, hangs or talks nonsense
 //! is an [`InspectError`]; a capture then takes the whole disk, and warns.
 
@@ -14,17 +15,24 @@ use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use rustix::event::{PollFd, PollFlags, Timespec};
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 mod answer;
+mod exchange;
 mod serve;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
 pub use self::answer::AnswerError;
+use self::exchange::Exchange;
 pub use self::serve::{is_asked, serve};
+pub use self::wire::WireError;
+use super::examine::{Examination, Request};
 use super::free::FreeSpace;
+use super::reader::DiskReader;
 use super::sandbox::Landlock;
 use crate::reason::{DomainError, Reason};
 use crate::text::printable;
@@ -33,6 +41,10 @@ use crate::text::printable;
 pub const ARGUMENT: &str = "inspect-child";
 /// What a child can be asked.
 const FREE_SPACE: &str = "free-space";
+/// To look into a disk or image.
+const EXAMINE: &str = "examine";
+/// To look at the running system.
+const EXAMINE_HOST: &str = "examine-host";
 /// Time that a child has.
 const TIME_LIMIT: Duration = Duration::from_secs(60);
 /// How soon a cancel is noticed.
@@ -79,6 +91,12 @@ pub enum InspectError {
     /// Its answer is none.
     #[error("what inspects the disk gave no proper answer")]
     Answer(#[from] AnswerError),
+    /// It says what it must not.
+    #[error("what inspects the disk cannot be understood")]
+    Wire(#[from] WireError),
+    /// What it found is none of the things that can be found.
+    #[error("what inspects the disk found what cannot be")]
+    Examination(#[source] serde_json::Error),
 }
 
 impl DomainError for InspectError {
@@ -90,7 +108,9 @@ impl DomainError for InspectError {
             | Self::Hear(_)
             | Self::TimedOut { .. }
             | Self::Died { .. }
-            | Self::Answer(_) => Reason::Internal,
+            | Self::Answer(_)
+            | Self::Wire(_)
+            | Self::Examination(_) => Reason::InspectorFailed,
         }
     }
 }
@@ -132,10 +152,64 @@ impl Inspector {
         let request = [FREE_SPACE.to_owned(), len_bytes.to_string(), logical_block_size.to_string()];
         let answer = self.ask(disk, &request, cancel)?;
         let (landlock, space) = answer::parse(&answer, len_bytes)?;
-        if landlock == Landlock::None {
-            tracing::warn!("the kernel has no Landlock: disks are inspected with one layer less around it");
-        }
+        warn_without(landlock);
         Ok(space)
+    }
+
+    /// Looks into a disk or image: its file systems, its system, and what that is checked for.
+    ///
+    /// # Errors
+    /// [`InspectError`]. Whatever it is but [`InspectError::Cancelled`], nothing is known of what was to be inspected.
+    ///
+    /// # Blocking
+    /// Up to 60 seconds, and once as long as `disk` takes for a read. No child is left when it returns.
+    pub fn examine(
+        &self,
+        disk: &dyn DiskReader,
+        request: &Request,
+        cancel: &CancellationToken,
+    ) -> Result<Examination, InspectError> {
+        self.look(&[EXAMINE.to_owned(), disk.len_bytes().to_string()], disk, request, cancel)
+    }
+
+    /// Looks at the running system as at an image: its files, as they are now.
+    ///
+    /// # Errors
+    /// As [`examine`](Self::examine).
+    ///
+    /// # Blocking
+    /// Up to 60 seconds. No child is left when it returns.
+    pub fn examine_host(&self, request: &Request, cancel: &CancellationToken) -> Result<Examination, InspectError> {
+        // There is no disk to ask for bytes of.
+        self.look(&[EXAMINE_HOST.to_owned()], &Vec::new(), request, cancel)
+    }
+
+    fn look(
+        &self,
+        arguments: &[String],
+        disk: &dyn DiskReader,
+        request: &Request,
+        cancel: &CancellationToken,
+    ) -> Result<Examination, InspectError> {
+        let request = serde_json::to_vec(request).map_err(InspectError::Examination)?;
+        let mut child =
+            self.command(arguments).stdin(Stdio::piped()).spawn().map_err(|source| self.not_started(source))?;
+        let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let mut running = Running(child);
+        let (Some(to), Some(from), Some(errors)) = ends else {
+            return Err(InspectError::Hear(io::ErrorKind::BrokenPipe.into()));
+        };
+        let pipes = [OwnedFd::from(to), OwnedFd::from(from), OwnedFd::from(errors)].map(File::from);
+        let exchange = Exchange::new(disk, pipes, &request).map_err(InspectError::Hear)?;
+        let heard = exchange.run(cancel, self.time_limit)?;
+        let status = running.end().map_err(InspectError::Hear)?;
+        let said = printable(String::from_utf8_lossy(&heard.said).trim());
+        let Some(answer) = heard.answer else { return Err(InspectError::Died { status, said }) };
+        note(&said);
+        let found: Found = serde_json::from_slice(&answer).map_err(InspectError::Examination)?;
+        warn_without(found.landlock);
+        tracing::debug!(given_bytes = heard.given_bytes, "inspected");
+        Ok(Examination { read_bytes: heard.given_bytes, ..found.examination })
     }
 
     /// Starts a child with a request, and gives all that it answered.
@@ -144,16 +218,7 @@ impl Inspector {
         if flags & OFlag::O_ACCMODE.bits() != OFlag::O_RDONLY.bits() {
             return Err(InspectError::Writable);
         }
-        let mut child = Command::new(&self.executable)
-            .arg(ARGUMENT)
-            .args(request)
-            .env_clear()
-            .current_dir("/")
-            .stdin(disk)
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .map_err(|source| InspectError::Start { executable: self.executable.clone(), source })?;
+        let mut child = self.command(request).stdin(disk).spawn().map_err(|source| self.not_started(source))?;
         let answer = Pipe::new(child.stdout.take(), answer::MAX_BYTES + 1);
         let mut pipes = [answer, Pipe::new(child.stderr.take(), MAX_SAID_BYTES)];
         let mut running = Running(child);
@@ -164,10 +229,39 @@ impl Inspector {
         if answer.is_empty() {
             return Err(InspectError::Died { status, said });
         }
-        if !said.is_empty() {
-            tracing::warn!(said, "what inspects the disk said something");
-        }
+        note(&said);
         Ok(answer)
+    }
+
+    fn command(&self, request: &[String]) -> Command {
+        let mut command = Command::new(&self.executable);
+        command.arg(ARGUMENT).args(request).env_clear().current_dir("/");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn not_started(&self, source: io::Error) -> InspectError {
+        InspectError::Start { executable: self.executable.clone(), source }
+    }
+}
+
+/// What a child answers after it looked into something.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Found {
+    landlock: Landlock,
+    examination: Examination,
+}
+
+fn note(said: &str) {
+    if !said.is_empty() {
+        tracing::warn!(said, "what inspects the disk said something");
+    }
+}
+
+fn warn_without(landlock: Landlock) {
+    if landlock == Landlock::None {
+        tracing::warn!("the kernel has no Landlock: disks are inspected with one layer less around it");
     }
 }
 

@@ -8,9 +8,11 @@
 pub mod check;
 pub mod child;
 mod crc;
+pub mod examine;
 pub mod facts;
 pub mod free;
 pub mod fs;
+pub mod policy;
 pub mod profile;
 pub mod reader;
 mod record;

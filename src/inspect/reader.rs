@@ -32,7 +32,7 @@ pub trait DiskReader: fmt::Debug {
 }
 
 /// Fails unless `len` bytes at `offset` lie within `limit`.
-fn check_bounds(limit: u64, offset: u64, len: usize) -> io::Result<()> {
+pub(crate) fn check_bounds(limit: u64, offset: u64, len: usize) -> io::Result<()> {
     let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
     if end.is_some_and(|end| end <= limit) { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
 }

@@ -5,7 +5,10 @@
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
-use landlock::{ABI, Access as _, AccessFs, AccessNet, RulesetAttr as _, RulesetError, RulesetStatus, Scope};
+use landlock::{
+    ABI, Access as _, AccessFs, AccessNet, PathBeneath, PathFd, PathFdError, RulesetAttr as _, RulesetCreatedAttr as _,
+    RulesetError, RulesetStatus, Scope,
+};
 use nix::libc;
 use rustix::process::{DumpableBehavior, Resource, Rlimit, Signal};
 use rustix::thread::{CapabilitySet, CapabilitySets};
@@ -19,6 +22,8 @@ use serde::{Deserialize, Serialize};
 const MAX_ADDRESS_SPACE_BYTES: u64 = 256 << 20;
 /// Most processor time, in seconds.
 const MAX_PROCESSOR_SECONDS: u64 = 60;
+/// Most descriptors of who reads the files of this system.
+const MAX_FILES: u64 = 32;
 /// The newest Landlock that is asked for; the kernel gives what it has of it.
 const LANDLOCK: ABI = ABI::V6;
 
@@ -48,6 +53,12 @@ pub enum SandboxError {
     /// Landlock is there and refused the rules.
     #[error("cannot restrict access to files and network")]
     Landlock(#[from] RulesetError),
+    /// Files of this system are only read where the kernel keeps them from being written.
+    #[error("this kernel has no Landlock")]
+    NoLandlock,
+    /// A path cannot be named to Landlock.
+    #[error("cannot name the root directory")]
+    Path(#[from] PathFdError),
     /// The filter of system calls cannot be made.
     #[error("cannot make the filter of system calls")]
     Filter(#[from] BackendError),
@@ -56,17 +67,28 @@ pub enum SandboxError {
     Install(#[from] seccompiler::Error),
 }
 
-/// Gives up every right but to read `disk`, write to standard output and error, and end.
+/// Where a child has the bytes from that it looks at.
+#[derive(Debug, Clone, Copy)]
+pub enum Source<'a> {
+    /// It reads a disk by offset.
+    Disk(BorrowedFd<'a>),
+    /// It asks its parent for them, and hears them on standard input.
+    Asked,
+    /// It reads the files of this system, and hears its request on standard input.
+    Files,
+}
+
+/// Gives up every right but to read what `source` says, write to standard output and error, and end.
 ///
 /// The process must have one thread, and must not have read anything of the disk.
 ///
 /// # Errors
 /// If a layer other than Landlock cannot be put on. Some may be on by then; the process has to end.
-pub fn enter(disk: BorrowedFd<'_>) -> Result<Landlock, SandboxError> {
-    let filter = filter(disk)?;
+pub fn enter(source: Source<'_>) -> Result<Landlock, SandboxError> {
+    let filter = filter(source)?;
     isolate()?;
-    let landlock = restrict_paths()?;
-    limit_resources()?;
+    let landlock = restrict_paths(source)?;
+    limit_resources(source)?;
     seccompiler::apply_filter(&filter)?;
     Ok(landlock)
 }
@@ -86,28 +108,37 @@ fn isolate() -> Result<(), SandboxError> {
         .map_err(kernel("drop capabilities"))
 }
 
-fn restrict_paths() -> Result<Landlock, SandboxError> {
+fn restrict_paths(source: Source<'_>) -> Result<Landlock, SandboxError> {
     // Without a single rule, all that is handled is refused.
-    let status = landlock::Ruleset::default()
+    let mut ruleset = landlock::Ruleset::default()
         .handle_access(AccessFs::from_all(LANDLOCK))?
         .handle_access(AccessNet::from_all(LANDLOCK))?
         .scope(Scope::from_all(LANDLOCK))?
-        .create()?
-        .restrict_self()?;
-    Ok(match status.ruleset {
-        RulesetStatus::FullyEnforced => Landlock::Full,
-        RulesetStatus::PartiallyEnforced => Landlock::Partial,
-        RulesetStatus::NotEnforced => Landlock::None,
-    })
+        .create()?;
+    if matches!(source, Source::Files) {
+        let reading = AccessFs::ReadFile | AccessFs::ReadDir;
+        ruleset = ruleset.add_rule(PathBeneath::new(PathFd::new("/")?, reading))?;
+    }
+    match (ruleset.restrict_self()?.ruleset, source) {
+        (RulesetStatus::FullyEnforced, _) => Ok(Landlock::Full),
+        (RulesetStatus::PartiallyEnforced, _) => Ok(Landlock::Partial),
+        // Root without rights still owns its files.
+        (RulesetStatus::NotEnforced, Source::Files) => Err(SandboxError::NoLandlock),
+        (RulesetStatus::NotEnforced, Source::Disk(_) | Source::Asked) => Ok(Landlock::None),
+    }
 }
 
-fn limit_resources() -> Result<(), SandboxError> {
+fn limit_resources(source: Source<'_>) -> Result<(), SandboxError> {
+    let files = match source {
+        Source::Files => MAX_FILES,
+        // What is open stays open; nothing more can be.
+        Source::Disk(_) | Source::Asked => 0,
+    };
     for (resource, limit) in [
         (Resource::As, MAX_ADDRESS_SPACE_BYTES),
         (Resource::Cpu, MAX_PROCESSOR_SECONDS),
         (Resource::Fsize, 0),
-        // What is open stays open; nothing more can be.
-        (Resource::Nofile, 0),
+        (Resource::Nofile, files),
         (Resource::Nproc, 0),
         (Resource::Core, 0),
     ] {
@@ -118,14 +149,18 @@ fn limit_resources() -> Result<(), SandboxError> {
 }
 
 /// The system calls that are left. Any other fails with EPERM: what a library tries by the way is no reason to die.
-fn filter(disk: BorrowedFd<'_>) -> Result<BpfProgram, BackendError> {
+fn filter(source: Source<'_>) -> Result<BpfProgram, BackendError> {
     let number = |fd: i32| u64::from(fd.unsigned_abs());
     let no_exec = || argument(2, SeccompCmpOp::MaskedEq(flag(libc::PROT_EXEC)), 0);
     let anonymous = argument(3, SeccompCmpOp::MaskedEq(flag(libc::MAP_ANONYMOUS)), flag(libc::MAP_ANONYMOUS))?;
     let to = |fd: i32| SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, number(fd))?]);
     let own = SeccompRule::new(vec![argument(0, SeccompCmpOp::Eq, u64::from(std::process::id()))?])?;
+    let reading = match source {
+        Source::Disk(disk) => vec![(libc::SYS_pread64, vec![to(disk.as_raw_fd())?])],
+        Source::Asked => vec![(libc::SYS_read, vec![to(libc::STDIN_FILENO)?])],
+        Source::Files => FILE_CALLS.into_iter().map(|call| (call, Vec::new())).collect(),
+    };
     let restricted = [
-        (libc::SYS_pread64, vec![to(disk.as_raw_fd())?]),
         (libc::SYS_write, vec![to(libc::STDOUT_FILENO)?, to(libc::STDERR_FILENO)?]),
         (libc::SYS_mmap, vec![SeccompRule::new(vec![no_exec()?, anonymous])?]),
         (libc::SYS_mprotect, vec![SeccompRule::new(vec![no_exec()?])?]),
@@ -135,7 +170,13 @@ fn filter(disk: BorrowedFd<'_>) -> Result<BpfProgram, BackendError> {
     let free = FREE_CALLS.into_iter().map(|call| (call, Vec::new()));
     let refused = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let arch = std::env::consts::ARCH.try_into()?;
-    SeccompFilter::new(restricted.into_iter().chain(free).collect(), refused, SeccompAction::Allow, arch)?.try_into()
+    SeccompFilter::new(
+        reading.into_iter().chain(restricted).chain(free).collect(),
+        refused,
+        SeccompAction::Allow,
+        arch,
+    )?
+    .try_into()
 }
 
 /// System calls that are harmless whatever their arguments: memory, time, ending, and what a panic needs.
@@ -155,6 +196,19 @@ const FREE_CALLS: [i64; 15] = [
     libc::SYS_rt_sigaction,
     libc::SYS_sigaltstack,
     libc::SYS_gettid,
+];
+
+/// System calls that read files and directories. That they write nothing is the work of Landlock, of the limit on the
+/// length of files, and of `write` being held to two descriptors.
+const FILE_CALLS: [i64; 8] = [
+    libc::SYS_read,
+    libc::SYS_openat2,
+    libc::SYS_statx,
+    libc::SYS_fstat,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_fcntl,
+    libc::SYS_lseek,
 ];
 
 fn argument(index: u8, operator: SeccompCmpOp, value: u64) -> Result<SeccompCondition, BackendError> {

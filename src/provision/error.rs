@@ -145,6 +145,26 @@ pub enum ProvisionError {
         /// What the kernel answered.
         source: std::io::Error,
     },
+    /// The image lacks what a server cannot do without.
+    #[error("the image cannot live on such a server, and disk {disk} has no boot region: {detail}")]
+    Unfit {
+        /// Kernel name of the disk.
+        disk: String,
+        /// What it lacks, for people.
+        detail: String,
+        /// Ids of the checks that failed, with commas between them.
+        findings: String,
+    },
+    /// Of something that a server cannot do without it is not known whether the image has it.
+    #[error("whether the image can live on such a server is not known, and disk {disk} has no boot region: {detail}")]
+    Uninspected {
+        /// Kernel name of the disk.
+        disk: String,
+        /// What is not known, for people.
+        detail: String,
+        /// Ids of the checks, with commas between them; empty if nothing could be checked.
+        findings: String,
+    },
     /// A verification found something else than expected.
     #[error("disk {disk} does not hold the image: {detail}")]
     Mismatch {
@@ -190,6 +210,8 @@ impl DomainError for ProvisionError {
             Self::Interrupted { .. } => Reason::PushInterrupted,
             Self::ReadBack { .. } => Reason::ReadBackMismatch,
             Self::Unreadable { .. } => Reason::CaptureUnreadable,
+            Self::Unfit { .. } => Reason::ImageUnfit,
+            Self::Uninspected { .. } => Reason::ImageUninspected,
             Self::Mismatch { .. } => Reason::DiskMismatch,
             Self::Cancelled { .. } => Reason::OperationCancelled,
             Self::Record(error) => error.reason(),
@@ -233,6 +255,9 @@ impl DomainError for ProvisionError {
             Self::Mismatch { disk, offsets, groups, .. } => {
                 let list: Vec<_> = offsets.iter().map(u64::to_string).collect();
                 vec![("disk", disk.clone()), ("groups", groups.to_string()), ("offsets", list.join(","))]
+            }
+            Self::Unfit { disk, findings, .. } | Self::Uninspected { disk, findings, .. } => {
+                vec![("disk", disk.clone()), ("findings", findings.clone())]
             }
             Self::Cancelled { disk } | Self::Worker { disk } => vec![("disk", disk.clone())],
         }

@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::boot_region::{BootRegion, Part};
 use super::error::ProvisionError;
 use super::feed::{Feed, FeedEvent};
+use super::inspection::Inspection;
 use super::intake::Intake;
 use super::ledger::{GROUP_COST_BYTES, Ledger};
 use super::plan::InstallPlan;
@@ -72,6 +73,8 @@ pub struct InstallJob<'a> {
     pub plan: &'a InstallPlan,
     /// Where to keep what was done.
     pub records: &'a Records,
+    /// How the image is looked into; none if it is not.
+    pub inspection: Option<&'a Inspection>,
     /// Memory and threads.
     pub resources: Resources,
     /// Id of the operation, for the marker.
@@ -117,10 +120,10 @@ impl InstallJob<'_> {
         self.count_total();
         let (ledger, boot) = self.write_and_read_back(boot, feed)?;
         let tree = self.settle(ledger)?;
-        // Looking inside the image, and fitting its partition table to the disk, belong here: on what is proven, with the
-        // boot region still in memory.
+        let mut warnings = self.inspect(&boot)?;
+        // Fitting the partition table to the disk belongs here: on what is proven, with the boot region still in memory.
         self.records.save(&self.plan.disk.identity, &tree)?;
-        let warnings = self.commit(&boot)?;
+        warnings.extend(self.commit(&boot)?);
         self.counters.enter(Stage::Done);
         Ok(InstallReport { tree, warnings })
     }
@@ -216,6 +219,14 @@ impl InstallJob<'_> {
             }
             _ => Ok(tree),
         }
+    }
+
+    /// Looks into the image, if it is to; gives warnings.
+    fn inspect(&self, boot: &BootRegion) -> Result<Vec<String>, ProvisionError> {
+        let Some(inspection) = self.inspection else { return Ok(Vec::new()) };
+        self.counters.enter(Stage::Inspect);
+        let reader = self.device.reopen()?;
+        inspection.run(&*reader, boot, self.plan.image.layout.len_bytes(), self.cancel)
     }
 
     /// Makes the disk bootable, and reads back what did it.

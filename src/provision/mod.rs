@@ -13,6 +13,7 @@ pub mod boot_region;
 pub mod capture;
 pub mod error;
 pub mod feed;
+pub mod inspection;
 pub mod install;
 mod intake;
 mod ledger;

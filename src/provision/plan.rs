@@ -7,6 +7,8 @@ use crate::disk::device::Geometry;
 use crate::disk::discovery::{Disk, Refusal};
 use crate::disk::marker::Marker;
 use crate::image::group::Layout;
+use crate::inspect::policy::Policy;
+use crate::inspect::profile::Profile;
 use crate::reason::{DomainError, Reason};
 
 /// The image, as far as the agent must know it.
@@ -42,6 +44,10 @@ pub struct InstallPlan {
     pub wipe: Range<u64>,
     /// Number of bytes behind the image that keep their old content.
     pub kept_bytes: u64,
+    /// What is done about what is found in the image.
+    pub policy: Policy,
+    /// What the image is for.
+    pub profile: Profile,
 }
 
 /// Why there is no plan.
@@ -149,7 +155,15 @@ impl InstallPlan {
             in_place: options.in_place || resumes,
             wipe,
             kept_bytes: kept.end - kept.start,
+            policy: Policy::Off,
+            profile: Profile::default(),
         })
+    }
+
+    /// The same with a look into the image.
+    #[must_use]
+    pub fn inspected(self, policy: Policy, profile: Profile) -> Self {
+        Self { policy, profile, ..self }
     }
 }
 

@@ -21,11 +21,13 @@ pub enum Stage {
     Read = 5,
     /// The rest is stored, and becomes an image.
     Store = 6,
+    /// What was written is looked into, before the disk can boot.
+    Inspect = 7,
 }
 
 impl Stage {
-    const ALL: [Self; 7] =
-        [Self::Prepare, Self::Write, Self::ReadBack, Self::Commit, Self::Done, Self::Read, Self::Store];
+    const ALL: [Self; 8] =
+        [Self::Prepare, Self::Write, Self::ReadBack, Self::Commit, Self::Done, Self::Read, Self::Store, Self::Inspect];
 }
 
 /// Bytes by kind. They only grow.

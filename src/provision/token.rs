@@ -107,7 +107,7 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
     let image = &plan.image;
     // Debug output names every field, and lives no longer than this process.
     let text = format!(
-        "{:?} {} {:?} {} {} {:?} {:?} {}",
+        "{:?} {} {:?} {} {} {:?} {:?} {} {:?} {:?}",
         disk.identity,
         disk.device_number,
         disk.name,
@@ -115,7 +115,9 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
         disk.logical_block_size,
         image,
         plan.wipe,
-        plan.in_place
+        plan.in_place,
+        plan.policy,
+        plan.profile
     );
     *blake3::hash(text.as_bytes()).as_bytes()
 }

@@ -42,10 +42,19 @@ impl Repository {
         tree: &Tree,
         chunk: u64,
     ) -> Result<Vec<ProvenGroup>, RepositoryError> {
-        let chunks = image.chunk_layout()?;
+        self.content_of(&image.chunk_layout()?, tree, chunk).await
+    }
+
+    /// The same of what may not be an image yet.
+    pub(super) async fn content_of(
+        &self,
+        chunks: &ChunkLayout,
+        tree: &Tree,
+        chunk: u64,
+    ) -> Result<Vec<ProvenGroup>, RepositoryError> {
         let groups = tree.groups().get(super::mark::positions(chunks.groups(chunk))).unwrap_or_default();
         match chunks.key(chunk, groups) {
-            Some(key) => self.proven(&chunks, &StoredChunk { chunk, key, groups }).await,
+            Some(key) => self.proven(chunks, &StoredChunk { chunk, key, groups }).await,
             None => Ok(Vec::new()),
         }
     }

@@ -106,6 +106,11 @@ impl Upload {
         &self.shared.repository
     }
 
+    /// What moves its bytes.
+    pub(super) const fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
     /// Writes a chunk, unless it is there. Compresses here; returns before the object is written, and waits while too
     /// many are.
     ///

@@ -7,13 +7,15 @@ mod tests;
 use uuid::Uuid;
 
 use self::source::image_source;
+use super::inspect;
 use super::proto::v1;
 use super::status::RequestError;
-use crate::agent::{CaptureRequest, InstallRequest, NewImage, PullRequest, VerifyAgainst};
+use crate::agent::{CaptureRequest, InstallRequest, NewImage, PullRequest, Subject, VerifyAgainst};
 use crate::disk::identity::Transport;
 use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind, is_name};
+use crate::inspect::policy::Choice;
 use crate::operation::registry::Request;
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Encoding, FeedEvent, Offered, Part};
@@ -38,11 +40,10 @@ pub(super) fn install_request(
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
     let image = image_spec(&image.unwrap_or_default(), &mut errors);
+    let (options, inspection) = install_options(options, &mut errors);
     errors.check()?;
-    let options = options.unwrap_or_default();
-    let options = Options { in_place: options.in_place, wipe_rest: options.wipe_rest };
     match image {
-        Some(image) => Ok(InstallRequest { selector, image, options }),
+        Some(image) => Ok(InstallRequest { selector, image, options, inspection }),
         None => Err(RequestError::of("image", "is missing")),
     }
 }
@@ -56,13 +57,46 @@ pub(super) fn pull_request(
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
     let source = image_source(source, &mut errors);
+    let (options, inspection) = install_options(options, &mut errors);
     errors.check()?;
-    let options = options.unwrap_or_default();
-    let options = Options { in_place: options.in_place, wipe_rest: options.wipe_rest };
     match source {
-        Some(source) => Ok(PullRequest { selector, source, options }),
+        Some(source) => Ok(PullRequest { selector, source, options, inspection }),
         None => Err(RequestError::of("source", "is missing")),
     }
+}
+
+fn install_options(options: Option<v1::InstallOptions>, errors: &mut RequestError) -> (Options, Choice) {
+    let v1::InstallOptions { in_place, wipe_rest, inspection, profile } = options.unwrap_or_default();
+    (Options { in_place, wipe_rest }, inspect::choice(inspection, profile, "options.profile", errors))
+}
+
+/// Which disk to look into, and for which servers.
+pub(super) fn inspect_disk_request(request: v1::InspectDiskRequest) -> Result<(Subject, Choice), RequestError> {
+    let mut errors = RequestError::default();
+    let selector = selector(request.disk, &mut errors);
+    let choice = inspect::choice(0, request.profile, "profile", &mut errors);
+    errors.check()?;
+    Ok((Subject::Disk(selector), choice))
+}
+
+/// Which image to look into, and for which servers.
+pub(super) fn inspect_image_request(request: v1::InspectImageRequest) -> Result<(Subject, Choice), RequestError> {
+    let mut errors = RequestError::default();
+    let source = image_source(request.source, &mut errors);
+    let choice = inspect::choice(0, request.profile, "profile", &mut errors);
+    errors.check()?;
+    match source {
+        Some(source) => Ok((Subject::Image(source), choice)),
+        None => Err(RequestError::of("source", "is missing")),
+    }
+}
+
+/// Which servers the running system is for.
+pub(super) fn inspect_host_request(request: v1::InspectHostRequest) -> Result<Choice, RequestError> {
+    let mut errors = RequestError::default();
+    let choice = inspect::choice(0, request.profile, "profile", &mut errors);
+    errors.check()?;
+    Ok(choice)
 }
 
 fn image_spec(image: &v1::ImageSpec, errors: &mut RequestError) -> Option<ImageSpec> {
@@ -218,7 +252,7 @@ fn selector(disk: Option<v1::DiskSelector>, errors: &mut RequestError) -> Select
     selector
 }
 
-fn check_text(field: &'static str, text: Option<&str>, limit: usize, errors: &mut RequestError) {
+pub(super) fn check_text(field: &'static str, text: Option<&str>, limit: usize, errors: &mut RequestError) {
     let Some(text) = text else { return };
     if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
         errors.add(field, format!("must be 1 to {limit} bytes without control characters"));

@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use super::proto::longrunning::Operation;
 use super::proto::v1;
 use super::proto::v1::disk_service_server::DiskService;
-use super::{blocking, convert, follow, refuse, view};
+use super::{blocking, convert, follow, inspect, refuse, view};
 use crate::agent::Agent;
 
 /// Lists disks, and verifies them.
@@ -30,5 +30,14 @@ impl DiskService for DiskHandler {
         let operation = blocking(move || agent.verify(&id, &selector, against)).await?;
         follow(&operation);
         Ok(Response::new(view::operation(&operation, &operation.snapshot())))
+    }
+
+    async fn inspect_disk(
+        &self,
+        request: Request<v1::InspectDiskRequest>,
+    ) -> Result<Response<v1::InspectDiskResponse>, Status> {
+        let (subject, choice) = convert::inspect_disk_request(request.into_inner()).map_err(|error| refuse(&error))?;
+        let inspection = inspect::inspect(self.0.clone(), subject, choice).await?;
+        Ok(Response::new(v1::InspectDiskResponse { inspection: Some(inspection) }))
     }
 }

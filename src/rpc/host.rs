@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tonic::{Request, Response, Status};
 
-use super::blocking;
 use super::proto::v1;
 use super::proto::v1::host_service_server::HostService;
-use crate::agent::Agent;
+use super::{blocking, convert, inspect, refuse};
+use crate::agent::{Agent, Subject};
 use crate::hardware::dmi::HardwareModel;
 use crate::hardware::host::{BootMode, HostFacts, host_facts};
 
-/// Answers from sysfs, procfs and DMI.
+/// Answers from sysfs, procfs, DMI, and the files of the running system.
 #[derive(Debug)]
 pub(super) struct HostHandler(pub(super) Arc<Agent>);
 
@@ -21,6 +21,15 @@ impl HostService for HostHandler {
         let agent = self.0.clone();
         let facts = blocking(move || Ok::<_, crate::agent::AgentError>(host_facts(&agent.discovery.roots))).await?;
         Ok(Response::new(v1::GetHostResponse { host: Some(view(facts)) }))
+    }
+
+    async fn inspect_host(
+        &self,
+        request: Request<v1::InspectHostRequest>,
+    ) -> Result<Response<v1::InspectHostResponse>, Status> {
+        let choice = convert::inspect_host_request(request.into_inner()).map_err(|error| refuse(&error))?;
+        let inspection = inspect::inspect(self.0.clone(), Subject::Host, choice).await?;
+        Ok(Response::new(v1::InspectHostResponse { inspection: Some(inspection) }))
     }
 }
 

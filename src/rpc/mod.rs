@@ -7,6 +7,7 @@ mod capture;
 mod convert;
 mod disk;
 mod host;
+pub mod inspect;
 mod operations;
 mod provisioning;
 mod push;

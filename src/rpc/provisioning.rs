@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
-use super::{blocking, capture, convert, follow, push, refuse, view};
+use super::{blocking, capture, convert, follow, inspect, push, refuse, view};
 use crate::agent::{Agent, Install};
 use crate::provision::token;
 
@@ -88,6 +88,15 @@ impl ProvisioningService for ProvisioningHandler {
         let streamed = blocking(move || agent.stream_capture(&request, encoding)).await?;
         follow(&streamed.operation);
         Ok(Response::new(capture::carry(streamed)))
+    }
+
+    async fn inspect_image(
+        &self,
+        request: Request<v1::InspectImageRequest>,
+    ) -> Result<Response<v1::InspectImageResponse>, Status> {
+        let (subject, choice) = convert::inspect_image_request(request.into_inner()).map_err(|error| refuse(&error))?;
+        let inspection = inspect::inspect(self.0.clone(), subject, choice).await?;
+        Ok(Response::new(v1::InspectImageResponse { inspection: Some(inspection) }))
     }
 
     async fn push_image(

@@ -148,6 +148,7 @@ const fn stage(stage: Stage) -> v1::Stage {
         Stage::Done => v1::Stage::Done,
         Stage::Read => v1::Stage::Read,
         Stage::Store => v1::Stage::Store,
+        Stage::Inspect => v1::Stage::Inspect,
     }
 }
 

@@ -11,11 +11,13 @@ use crate::disk::probe;
 use crate::disk::table::TableKind;
 use crate::image::manifest::{Capture, Content, Kind, Manifest, PartitionTable};
 use crate::image::tree::Tree;
+use crate::inspect::child::{InspectError, Inspector};
+use crate::inspect::examine::{Examination, Request};
 use crate::operation::{Captured, Operation, Outcome};
 use crate::provision::error::{ProvisionError, SourceFailure};
 use crate::provision::progress::{Counters, Stage};
 use crate::repository::upload::{Upload, UploadCounters};
-use crate::repository::{ImageName, ImageWriter, Repository, RepositoryError, Settings};
+use crate::repository::{ImageName, ImageReader, ImageWriter, Repository, RepositoryError, Settings};
 
 /// Level of zstd: what an import uses.
 const ZSTD_LEVEL: i32 = 3;
@@ -26,6 +28,10 @@ pub(super) struct Store {
     pub(super) settings: Settings,
     /// As far as it is known before the disk was read.
     pub(super) manifest: Manifest,
+    /// Who looks into it.
+    pub(super) inspector: Inspector,
+    /// For what.
+    pub(super) request: Request,
 }
 
 impl Store {
@@ -52,7 +58,13 @@ impl Store {
         };
         let tree = reading.await.map_err(|_panicked| ProvisionError::Worker { disk: disk() })??;
         operation.counters.enter(Stage::Store);
-        let image = upload.commit(self.describe(&subject, &tree), &tree).await.map_err(failed)?;
+        let mut manifest = self.describe(&subject, &tree);
+        match self.look(&upload, &tree, &operation).await? {
+            Ok(found) => found.describe(&mut manifest),
+            Err(InspectError::Cancelled) => return Err(ProvisionError::Cancelled { disk: disk() }),
+            Err(error) => tracing::warn!(error = %crate::text::chain(&error), "what is in the image is not known"),
+        }
+        let image = upload.commit(manifest, &tree).await.map_err(failed)?;
         count(&operation.counters, upload.counters());
         operation.counters.enter(Stage::Done);
         let captured = Captured {
@@ -84,6 +96,21 @@ impl Store {
                 Err(RepositoryError::NameTaken { location, owner, name, version })
             }
         }
+    }
+
+    /// Looks into the image for what its manifest says.
+    async fn look(
+        &self,
+        upload: &Arc<Upload>,
+        tree: &Tree,
+        operation: &Arc<Operation>,
+    ) -> Result<Result<Examination, InspectError>, ProvisionError> {
+        upload.flush().await.map_err(failed)?;
+        let (upload, tree, cancel) = (upload.clone(), tree.clone(), operation.cancel.clone());
+        let (inspector, request) = (self.inspector.clone(), self.request.clone());
+        let looking = move || inspector.examine(&ImageReader::of_upload(&upload, tree), &request, &cancel);
+        let looked = tokio::task::spawn_blocking(looking).await;
+        looked.map_err(|_panicked| ProvisionError::Worker { disk: operation.disk.clone() })
     }
 
     /// What was found of the file systems, and what the repository cannot promise.

@@ -1,5 +1,6 @@
 //! The command line as it is typed: one tree of clap types, which is also the help text.
 
+mod check;
 mod image;
 mod repository;
 
@@ -11,6 +12,7 @@ use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
+pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -163,6 +165,11 @@ pub(crate) struct InstallArgs {
     /// BLAKE3 that the image must have; another content never becomes bootable.
     #[arg(long, value_name = "HEX", value_parser = parse_root)]
     pub(crate) root: Option<blake3::Hash>,
+    /// What the agent does about what it finds in the image before the disk can boot [default: as it is configured].
+    #[arg(long, value_enum, value_name = "POLICY")]
+    pub(crate) inspection: Option<InspectionArg>,
+    #[command(flatten)]
+    pub(crate) profile: ProfileArgs,
     /// Do not ask for confirmation.
     #[arg(long)]
     pub(crate) yes: bool,
@@ -172,6 +179,17 @@ pub(crate) struct InstallArgs {
     /// Id of this request: the same id and request are done once [default: a new one].
     #[arg(long, value_name = "UUID")]
     pub(crate) request_id: Option<Uuid>,
+}
+
+/// What an install does about what it finds in its image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum InspectionArg {
+    /// End before the disk can boot, if a required check fails or cannot be made.
+    Require,
+    /// Warn.
+    Warn,
+    /// Do not look.
+    Off,
 }
 
 /// `capture` and `backup`

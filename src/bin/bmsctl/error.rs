@@ -6,8 +6,11 @@ use std::io;
 use std::path::PathBuf;
 
 use bms_agent::image::source::SourceError;
+use bms_agent::inspect::check::ChecksError;
+use bms_agent::inspect::child::InspectError;
+use bms_agent::inspect::policy::ProfileUnknown;
 use bms_agent::reason::Reason;
-use bms_agent::repository::RepositoryError;
+use bms_agent::repository::{ImageNameInvalid, RepositoryError};
 use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
@@ -73,6 +76,12 @@ pub(crate) enum CtlError {
     /// Standard output or input.
     #[error("standard input or output cannot be used")]
     Stdio { source: io::Error },
+    /// The operator's checks make no sense.
+    #[error("cannot use the checks")]
+    Checks { source: ChecksError },
+    /// What should be the name of an image is none.
+    #[error(transparent)]
+    ImageName { source: ImageNameInvalid },
     /// An exported file cannot be made.
     #[error("the image is not exported")]
     Export { source: ExportError },
@@ -100,6 +109,8 @@ impl CtlError {
             Self::OpenImage { .. }
             | Self::Input { .. }
             | Self::Settings { .. }
+            | Self::Checks { .. }
+            | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }
             | Self::ReadImage { .. }
@@ -133,6 +144,8 @@ impl CtlError {
             Self::OpenImage { .. }
             | Self::Input { .. }
             | Self::Settings { .. }
+            | Self::Checks { .. }
+            | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }
             | Self::NotConfirmed
@@ -164,6 +177,19 @@ impl From<FileError> for CtlError {
 impl From<RepositoryError> for CtlError {
     /// A repository that this process uses fails as one that the agent uses: same reason, same exit code.
     fn from(error: RepositoryError) -> Self {
+        status(&error).into()
+    }
+}
+
+impl From<InspectError> for CtlError {
+    /// As if an agent had looked.
+    fn from(error: InspectError) -> Self {
+        status(&error).into()
+    }
+}
+
+impl From<ProfileUnknown> for CtlError {
+    fn from(error: ProfileUnknown) -> Self {
         status(&error).into()
     }
 }

@@ -19,12 +19,24 @@ pub(crate) enum Exit {
     Mismatch,
     /// The operation was cancelled.
     Cancelled,
+    /// An image cannot live on the servers it is for.
+    Unfit,
+    /// Whether it can is not known.
+    Unknown,
 }
 
 impl Exit {
     /// All codes, by number.
-    pub(crate) const ALL: [Self; 6] =
-        [Self::Done, Self::Failed, Self::Refused, Self::Unreachable, Self::Mismatch, Self::Cancelled];
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Done,
+        Self::Failed,
+        Self::Refused,
+        Self::Unreachable,
+        Self::Mismatch,
+        Self::Cancelled,
+        Self::Unfit,
+        Self::Unknown,
+    ];
 
     /// The number that the shell sees.
     pub(crate) const fn code(self) -> u8 {
@@ -35,6 +47,8 @@ impl Exit {
             Self::Unreachable => 3,
             Self::Mismatch => 4,
             Self::Cancelled => 5,
+            Self::Unfit => 6,
+            Self::Unknown => 7,
         }
     }
 
@@ -46,6 +60,8 @@ impl Exit {
             Self::Unreachable => "the agent or the repository cannot be reached, or the connection broke",
             Self::Mismatch => "bytes do not match: the disk or the image is not what it should be",
             Self::Cancelled => "cancelled",
+            Self::Unfit => "looked into and unfit: a required check failed",
+            Self::Unknown => "looked into and not known: a required check could not be made",
         }
     }
 

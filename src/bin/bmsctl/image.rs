@@ -7,6 +7,7 @@ use bms_agent::image::source::{Format, OpenOptions, Source, open};
 use bms_agent::image::tree::Group;
 
 use crate::cli::{ImageCommand, InputArgs};
+use crate::connect::Agent;
 use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::format::bytes;
@@ -15,11 +16,11 @@ use crate::output::Output;
 use crate::push::workers;
 use crate::table::Fields;
 use crate::view::ImageHashView;
-use crate::{catalog, export};
+use crate::{catalog, check, export};
 
-/// Runs a command on image files.
-pub(crate) fn run(command: &ImageCommand, output: &Output) -> Result<Exit, CtlError> {
-    match command {
+/// Runs a command on images that needs no agent; none if it needs one.
+pub(crate) fn run_here(command: &ImageCommand, output: &Output) -> Option<Result<Exit, CtlError>> {
+    Some(match command {
         ImageCommand::Hash(args) => show_hash(args, output),
         ImageCommand::Import(args) => import::run(args, output),
         ImageCommand::List(args) => catalog::list(args, output),
@@ -27,6 +28,21 @@ pub(crate) fn run(command: &ImageCommand, output: &Output) -> Result<Exit, CtlEr
         ImageCommand::Verify(args) => catalog::verify(args, output),
         ImageCommand::Export(args) => export::run(args, output),
         ImageCommand::Delete(args) => catalog::delete(args, output),
+        ImageCommand::Check(args) => check::run_here(args, args.image.as_deref()?, output),
+    })
+}
+
+/// Runs a command on what an agent has.
+pub(crate) async fn run_there(command: &ImageCommand, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
+    match command {
+        ImageCommand::Check(args) => check::run_there(args, agent, output).await,
+        ImageCommand::Hash(_)
+        | ImageCommand::Import(_)
+        | ImageCommand::List(_)
+        | ImageCommand::Show(_)
+        | ImageCommand::Verify(_)
+        | ImageCommand::Export(_)
+        | ImageCommand::Delete(_) => run_here(command, output).unwrap_or(Ok(Exit::Done)),
     }
 }
 

@@ -7,12 +7,13 @@ use bms_agent::image::group::Layout;
 use bms_agent::image::source::{Format, Source};
 use bms_agent::repository::ImageName;
 use bms_agent::rpc::proto::v1::{
-    Compression as FileCompression, HttpImage, ImageSource, ImageSpec, InstallImageRequest, InstallOptions,
-    PlanInstallRequest, PlanInstallResponse, PushBegin, RepositoryImage, image_source,
+    Compression as FileCompression, HttpImage, ImageSource, ImageSpec, InspectionPolicy, InstallImageRequest,
+    InstallOptions, PlanInstallRequest, PlanInstallResponse, PushBegin, RepositoryImage, image_source,
 };
 use uuid::Uuid;
 
-use crate::cli::InstallArgs;
+use crate::check::wire_profile;
+use crate::cli::{InspectionArg, InstallArgs};
 use crate::confirm::confirm;
 use crate::connect::Agent;
 use crate::disk::wire_selector;
@@ -150,7 +151,13 @@ fn request_id(args: &InstallArgs) -> String {
 }
 
 fn options(args: &InstallArgs) -> InstallOptions {
-    InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest }
+    let inspection = args.inspection.map_or(InspectionPolicy::Unspecified, |policy| match policy {
+        InspectionArg::Require => InspectionPolicy::Require,
+        InspectionArg::Warn => InspectionPolicy::Warn,
+        InspectionArg::Off => InspectionPolicy::Off,
+    });
+    let profile = Some(wire_profile(&args.profile));
+    InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest, inspection: inspection.into(), profile }
 }
 
 fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInstallRequest {

@@ -2,6 +2,7 @@
 
 mod capture;
 mod catalog;
+mod check;
 mod cli;
 mod confirm;
 mod connect;
@@ -30,6 +31,7 @@ mod watch;
 
 use std::process::ExitCode;
 
+use bms_agent::inspect::child;
 use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
@@ -39,6 +41,9 @@ use crate::exit::Exit;
 use crate::output::Output;
 
 fn main() -> ExitCode {
+    if child::is_asked() {
+        return child::serve();
+    }
     let cli = Cli::parse();
     let output = Output::new(cli.output);
     run(&cli, &output).unwrap_or_else(|error| output.error(&error)).into()
@@ -46,7 +51,11 @@ fn main() -> ExitCode {
 
 fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
     match &cli.command {
-        Command::Image(command) => return image::run(command, output),
+        Command::Image(command) => {
+            if let Some(done) = image::run_here(command, output) {
+                return done;
+            }
+        }
         Command::Repository(command) => return repository::run(command, output),
         Command::Host(_)
         | Command::Disk(_)
@@ -72,7 +81,7 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
     match &cli.command {
         Command::Host(command) => host::run(command, &agent, output).await,
         Command::Disk(command) => disk::run(command, &agent, output).await,
-        Command::Image(command) => image::run(command, output),
+        Command::Image(command) => image::run_there(command, &agent, output).await,
         Command::Repository(command) => repository::run(command, output),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
+use bms_agent::inspect::profile::Profile;
 use bms_agent::repository::{Location, LocationInvalid, Settings};
 use serde::Deserialize;
 
@@ -21,11 +22,18 @@ pub(crate) enum SettingsError {
     Unknown { name: String, known: String, source: LocationInvalid },
 }
 
-/// The one table that matters here. The file is the agent's, and has others.
-#[derive(Deserialize)]
-struct Repositories {
+/// All profiles of a configuration file; none if there is no file.
+pub(crate) fn profiles(path: &Path) -> Result<BTreeMap<String, Profile>, SettingsError> {
+    Ok(read_tables(path)?.profiles)
+}
+
+/// The tables that matter here. The file is the agent's, and has others.
+#[derive(Default, Deserialize)]
+struct Tables {
     #[serde(default)]
     repositories: BTreeMap<String, Settings>,
+    #[serde(default)]
+    profiles: BTreeMap<String, Profile>,
 }
 
 /// The settings of the repository that was named.
@@ -35,21 +43,20 @@ pub(crate) fn resolve(args: &RepositoryArgs) -> Result<Settings, CtlError> {
         Ok(location) => return Ok(Settings::new(location)),
         Err(invalid) => invalid,
     };
-    let mut known = read(&args.config).map_err(failed)?;
+    let mut known = read_tables(&args.config).map_err(failed)?.repositories;
     let names = known.keys().cloned().collect::<Vec<_>>().join(", ");
     let unknown = SettingsError::Unknown { name: args.repository.clone(), known: names, source: location };
     known.remove(&args.repository).ok_or_else(|| failed(unknown))
 }
 
-/// All repositories of a file; none if there is no file.
-fn read(path: &Path) -> Result<BTreeMap<String, Settings>, SettingsError> {
+/// The tables of a file; none if there is no file.
+fn read_tables(path: &Path) -> Result<Tables, SettingsError> {
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(BTreeMap::new()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Tables::default()),
         Err(source) => return Err(SettingsError::Unreadable { source }),
     };
-    let parsed: Repositories = toml::from_str(&text).map_err(|source| SettingsError::Malformed { source })?;
-    Ok(parsed.repositories)
+    toml::from_str(&text).map_err(|source| SettingsError::Malformed { source })
 }
 
 #[cfg(test)]

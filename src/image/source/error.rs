@@ -54,6 +54,14 @@ pub enum SourceError {
         /// The format.
         format: Format,
     },
+    /// The format can only be read from its start to its end.
+    #[error("{} is {format}, which is read from its start alone: import it into a repository, or unpack it", path.display())]
+    Sequential {
+        /// The file.
+        path: PathBuf,
+        /// The format.
+        format: Format,
+    },
     /// The content has another length than was declared.
     #[error("{} was declared to hold {declared} bytes, but holds {actual}", path.display())]
     LengthMismatch {

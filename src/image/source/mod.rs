@@ -142,6 +142,17 @@ impl Source {
         self.logical_block_size
     }
 
+    /// Fills `out` with what is at `offset`, holes as zeroes.
+    ///
+    /// # Errors
+    /// [`SourceError::Sequential`] if the format can only be read from its start, and what reading it gives.
+    pub fn read_at(&self, offset: u64, out: &mut [u8]) -> Result<(), SourceError> {
+        match &self.content {
+            Content::Random(random) => random.read_at(out, offset),
+            Content::Stream(_) => Err(SourceError::Sequential { path: self.path.clone(), format: self.format }),
+        }
+    }
+
     /// The content.
     pub(super) fn content(&self) -> &Content {
         &self.content

@@ -47,7 +47,7 @@ fn a_good_request_is_taken_over_field_by_field() {
     };
     let spec =
         v1::ImageSpec { size_bytes: 77, group_size_bytes: 1 << 16, root: vec![3; 32], logical_block_size_bytes: 4096 };
-    let options = v1::InstallOptions { in_place: true, wipe_rest: false };
+    let options = v1::InstallOptions { in_place: true, ..v1::InstallOptions::default() };
     let request = install_request(Some(selector), Some(spec), Some(options)).expect("good");
     assert_eq!(request.selector.serial.as_deref(), Some("S1"));
     assert_eq!(request.selector.wwn.as_deref(), Some("eui.1"));

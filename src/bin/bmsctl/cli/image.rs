@@ -8,8 +8,9 @@ use bms_agent::repository::ImageName as StoredName;
 use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::check::CheckImageArgs;
 use super::repository::RepositoryArgs;
-use super::{ending, parse_group_size, parse_label};
+use super::{disk_ending, ending, parse_group_size, parse_label};
 use crate::format::parse_bytes;
 use crate::import::ImageName;
 
@@ -35,6 +36,10 @@ pub(crate) enum ImageCommand {
     /// Write an image to a new file, sparse and proven.
     #[command(after_help = ending())]
     Export(ExportArgs),
+    /// Check whether an image, a disk or the running system has all that a bare metal server needs: plug-ins, drivers, a
+    /// boot loader. Nothing is mounted or changed.
+    #[command(after_help = disk_ending())]
+    Check(Box<CheckImageArgs>),
     /// Delete images. Whoever installs one may fail once `repository gc` has run; what other images have in common with
     /// them stays.
     #[command(after_help = ending())]

@@ -8,8 +8,14 @@ use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::scan::{Piece, scan_once};
 use bms_agent::image::source::Input;
 use bms_agent::image::tree::Tree;
+use bms_agent::inspect::check::Checks;
+use bms_agent::inspect::child::{InspectError, Inspector};
+use bms_agent::inspect::examine::{Examination, Request};
+use bms_agent::inspect::profile::Profile;
 use bms_agent::repository::upload::{Upload, UploadCounters};
-use bms_agent::repository::{ImageWriter, Repository, StoredImage};
+use bms_agent::repository::{ImageReader, ImageWriter, Repository, StoredImage};
+use bms_agent::text::chain;
+use tokio_util::sync::CancellationToken;
 
 use super::describe::{Shape, manifest};
 use super::{Opened, open};
@@ -52,11 +58,32 @@ pub(crate) fn run(args: &ImportArgs, output: &Output) -> Result<Exit, CtlError> 
         let written = tokio::task::spawn_blocking(move || write(input, group_size, &writing, &read)).await;
         drop(shown);
         let (tree, shape) = written.map_err(|source| CtlError::ReaderLost { source })??;
-        let manifest = manifest(&args.describe, shape, args.block_size, &tree);
+        let mut manifest = manifest(&args.describe, shape, args.block_size, &tree);
+        match look(&upload, &tree, manifest.disk.logical_block_size).await? {
+            Ok(found) => found.describe(&mut manifest),
+            Err(error) => output.note(&format!("what is in the image is not known: {}", chain(&error))),
+        }
         Ok::<_, CtlError>((upload.commit(manifest, &tree).await?, upload))
     })?;
     output.result(&view(&image, &upload, name, format), table)?;
     Ok(Exit::Done)
+}
+
+/// Looks into the image, once all of it is stored. For which servers it is, its manifest does not say: so the report is
+/// about what holds for all.
+async fn look(
+    upload: &Arc<Upload>,
+    tree: &Tree,
+    logical_block_size: u32,
+) -> Result<Result<Examination, InspectError>, CtlError> {
+    upload.flush().await?;
+    let checks = Arc::new(Checks::built_in().map_err(|source| CtlError::Checks { source })?);
+    let request = Request { logical_block_size: Some(logical_block_size), profile: Profile::default(), checks };
+    let (upload, tree) = (upload.clone(), tree.clone());
+    let looking = move || {
+        Inspector::default().examine(&ImageReader::of_upload(&upload, tree), &request, &CancellationToken::new())
+    };
+    tokio::task::spawn_blocking(looking).await.map_err(|source| CtlError::ReaderLost { source })
 }
 
 /// Reads the image once and writes what the repository does not have.

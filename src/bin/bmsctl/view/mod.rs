@@ -5,6 +5,7 @@
 
 mod disk;
 mod host;
+mod inspection;
 mod operation;
 mod repository;
 
@@ -14,6 +15,7 @@ use serde::Serialize;
 
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
+pub(crate) use inspection::{FindingView, InspectionView};
 pub(crate) use operation::{OperationView, ProgressView};
 pub(crate) use repository::{
     CheckView, DeletedView, ExportView, FormatView, GcView, ImageView, ImagesView, ManifestView, ProblemView, StatsView,
