@@ -1,6 +1,14 @@
 //! What an image is, as far as its files tell: gathered once, so that checks need no file system.
 
+pub mod boot;
+pub mod cmdline;
+mod compressed;
+pub mod fstab;
+pub mod initramfs;
 pub mod kernel;
+
+#[cfg(test)]
+pub(crate) mod test_tree;
 
 /// Something that was looked for, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -101,6 +101,18 @@ impl<'a> Root<'a> {
         Ok(Some(content))
     }
 
+    /// The whole content of an ordinary file; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Root::find`]; [`FsError::Limit`] if it is longer than `limit` bytes.
+    pub fn read_whole(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
+        let content = self.read(path, limit.saturating_add(1))?;
+        match &content {
+            Some(bytes) if bytes.len() as u64 > limit => Err(FsError::Limit { what: "the length of a file", limit }),
+            Some(_) | None => Ok(content),
+        }
+    }
+
     /// The names in a directory, sorted; none if there is none. Of file systems joined in below it, nothing is said.
     ///
     /// # Errors
