@@ -1,6 +1,19 @@
-//! What an image is, as far as its files tell: gathered once, so that checks need no file system.
+//! What an image is, as far as its files tell: gathered once, so that checks need no parser of their own.
 
+pub mod cloud_init;
+pub mod gather;
+pub mod glob;
+pub mod ini;
 pub mod kernel;
+pub mod layout;
+pub mod modprobe;
+pub mod os;
+pub mod packages;
+mod rpm;
+pub mod services;
+pub mod sysv;
+pub mod text;
+pub mod units;
 
 /// Something that was looked for, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]
