@@ -41,6 +41,11 @@ pub enum Sdi {
     Sdi5,
 }
 
+/// Directories that plug-ins are usually installed below.
+const PLUG_IN_ROOTS: [&str; 2] = ["/opt/huawei", "/opt/otc"];
+/// Drivers of the disk controllers that these servers usually have.
+const BOOT_DRIVERS: [&str; 6] = ["ahci", "megaraid_sas", "mpt3sas", "nvme", "virtio_blk", "virtio_scsi"];
+
 /// What is known of the servers that an image is for. Whatever is none is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -59,4 +64,20 @@ pub struct Profile {
     pub plug_in_roots: Vec<String>,
     /// Drivers one of which each disk controller of the servers needs; a usual list if there are none.
     pub boot_drivers: Vec<String>,
+}
+
+impl Profile {
+    /// Directories that plug-ins may be installed below.
+    pub fn plug_in_roots(&self) -> Vec<&str> {
+        or_usual(&self.plug_in_roots, &PLUG_IN_ROOTS)
+    }
+
+    /// Drivers that disk controllers may need.
+    pub fn boot_drivers(&self) -> Vec<&str> {
+        or_usual(&self.boot_drivers, &BOOT_DRIVERS)
+    }
+}
+
+fn or_usual<'a>(said: &'a [String], usual: &[&'a str]) -> Vec<&'a str> {
+    if said.is_empty() { usual.to_vec() } else { said.iter().map(String::as_str).collect() }
 }

@@ -92,3 +92,125 @@ pub enum Verdict {
     /// Something required is not there.
     Fail,
 }
+
+/// A kernel of the image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct KernelSummary {
+    /// What `uname -r` would say.
+    pub release: String,
+    /// Whether it can be booted.
+    pub is_bootable: bool,
+    /// Path of its initramfs; none if it has none that can be read.
+    pub initramfs: Option<String>,
+}
+
+/// What the findings come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Verdicts {
+    /// Of Cloud-Init.
+    pub cloud_init: Verdict,
+    /// Of the network plug-in.
+    pub network: Verdict,
+    /// Of the SDI iNIC driver.
+    pub sdi_driver: Verdict,
+    /// Of the image with all its plug-ins.
+    pub image: Verdict,
+}
+
+impl Verdicts {
+    /// What findings come to.
+    pub fn of(findings: &[Finding]) -> Self {
+        let of = |plug_in| verdict(findings.iter().filter(|finding| finding.plug_in == plug_in));
+        Self {
+            cloud_init: of(PlugIn::CloudInit),
+            network: of(PlugIn::Network),
+            sdi_driver: of(PlugIn::SdiDriver),
+            image: verdict(findings.iter()),
+        }
+    }
+}
+
+/// The worst of what counts.
+fn verdict<'a>(findings: impl Iterator<Item = &'a Finding>) -> Verdict {
+    findings.map(Finding::verdict).max().unwrap_or(Verdict::NotApplicable)
+}
+
+impl Finding {
+    /// What it would come to alone.
+    fn verdict(&self) -> Verdict {
+        match (self.status, self.severity) {
+            (Status::NotApplicable, _) => Verdict::NotApplicable,
+            (Status::Pass, _) | (_, Severity::Optional) => Verdict::Pass,
+            (Status::Fail, Severity::Required) => Verdict::Fail,
+            (Status::Unknown, Severity::Required) => Verdict::Unknown,
+            (Status::Warn, _) | (Status::Fail, Severity::Recommended) => Verdict::Warn,
+            // What is not required and not known is no reason to warn of the image.
+            (Status::Unknown, Severity::Recommended) => Verdict::Pass,
+        }
+    }
+}
+
+/// What an inspection says of an image.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Report {
+    /// The installed system, for people; none if it is not known.
+    pub os: Option<String>,
+    /// The processors it is for, as `uname -m` calls them; none if that is not known.
+    pub architecture: Option<String>,
+    /// Its kernels.
+    pub kernels: Vec<KernelSummary>,
+    /// One for each check, in the order of the table.
+    pub findings: Vec<Finding>,
+    /// What they come to.
+    pub verdicts: Verdicts,
+}
+
+/// Longest report, as JSON, in bytes.
+pub const MAX_REPORT_BYTES: usize = 256 << 10;
+/// What of it is kept for everything but evidence.
+const EVIDENCE_BYTES: usize = MAX_REPORT_BYTES / 4;
+/// Longest text that came from the image, in bytes.
+const MAX_TEXT_BYTES: usize = 300;
+const MAX_EVIDENCE: usize = 32;
+const MAX_KERNELS: usize = 16;
+
+impl Report {
+    /// The same, with every text printable and short, and no more evidence than fits. A report of as many checks as there
+    /// may be is then no longer than [`MAX_REPORT_BYTES`].
+    #[must_use]
+    pub fn bounded(mut self) -> Self {
+        self.os.iter_mut().chain(&mut self.architecture).for_each(shorten);
+        self.kernels.truncate(MAX_KERNELS);
+        for kernel in &mut self.kernels {
+            std::iter::once(&mut kernel.release).chain(&mut kernel.initramfs).for_each(shorten);
+        }
+        let mut left = EVIDENCE_BYTES;
+        for finding in &mut self.findings {
+            shorten(&mut finding.reason);
+            finding.evidence.truncate(MAX_EVIDENCE);
+            finding.evidence.retain_mut(|evidence| {
+                shorten(&mut evidence.path);
+                shorten(&mut evidence.value);
+                // Quotes and backslashes take two bytes in JSON.
+                let len = 2 * (evidence.path.len() + evidence.value.len()) + 32;
+                let fits = len <= left;
+                left = left.saturating_sub(len);
+                fits
+            });
+        }
+        self
+    }
+}
+
+/// Makes a text printable, and cuts it at its limit.
+fn shorten(text: &mut String) {
+    let mut printable = crate::text::printable(text);
+    if printable.len() > MAX_TEXT_BYTES {
+        printable.truncate(printable.floor_char_boundary(MAX_TEXT_BYTES));
+        printable.push_str("...");
+    }
+    *text = printable;
+}

@@ -1,11 +1,24 @@
-//! What an image is, as far as its files tell: gathered once, so that checks need no file system.
+//! What an image is, as far as its files tell: gathered once, so that checks need no parser of their own.
 
 pub mod boot;
+pub mod cloud_init;
 pub mod cmdline;
 mod compressed;
 pub mod fstab;
+pub mod gather;
+pub mod glob;
+pub mod ini;
 pub mod initramfs;
 pub mod kernel;
+pub mod layout;
+pub mod modprobe;
+pub mod os;
+pub mod packages;
+mod rpm;
+pub mod services;
+pub mod sysv;
+pub mod text;
+pub mod units;
 
 #[cfg(test)]
 pub(crate) mod test_tree;

@@ -1,0 +1,203 @@
+//! Rules of kernel modules. A driver is there only if it is for every kernel that can be booted.
+
+use super::super::context::Context;
+use super::super::outcome::{Outcome, known};
+use super::super::table::{Initramfs, Module, ModuleNotBlocked, ModuleVersion};
+use super::super::version::Version;
+use super::for_each;
+use crate::inspect::facts::Known;
+use crate::inspect::facts::glob;
+use crate::inspect::facts::kernel::{Kernel, ModuleInfo};
+use crate::inspect::facts::modprobe::canonical;
+use crate::inspect::facts::text::{self, FactError, unreadable};
+
+const NO_KERNEL: &str = "there is no kernel";
+/// What programs that make an initramfs are told to put into it.
+const CONFIGURATION: [&str; 5] = [
+    "/etc/dracut.conf",
+    "/etc/dracut.conf.d/*.conf",
+    "/usr/lib/dracut/dracut.conf.d/*.conf",
+    "/etc/initramfs-tools/modules",
+    "/etc/sysconfig/kernel",
+];
+/// Arguments of a kernel that keep modules from being loaded.
+const BLOCKING_ARGUMENTS: [&str; 3] = ["modprobe.blacklist=", "module_blacklist=", "rd.driver.blacklist="];
+
+/// Where a kernel has a module.
+enum Place<'a> {
+    Builtin,
+    Loadable(&'a str),
+    Nowhere,
+    Unknown(&'a str),
+}
+
+fn place<'a>(kernel: &'a Kernel, module: &str) -> Place<'a> {
+    let module = canonical(module);
+    if kernel.builtin.as_known().is_some_and(|builtin| builtin.contains(&module)) {
+        return Place::Builtin;
+    }
+    match (&kernel.modules, &kernel.builtin) {
+        (Known::Is(modules), builtin) => match (modules.get(&module), builtin) {
+            (Some(path), _) => Place::Loadable(path),
+            (None, Known::Is(_)) => Place::Nowhere,
+            (None, Known::Unknown(reason)) => Place::Unknown(reason),
+        },
+        (Known::Unknown(reason), _) => Place::Unknown(reason),
+    }
+}
+
+/// One outcome for each kernel that counts.
+fn for_each_kernel(context: &Context<'_>, ask: impl Fn(&Kernel) -> Outcome) -> Outcome {
+    known(&context.kernels(), |kernels| for_each(kernels, NO_KERNEL, |kernel| ask(kernel)))
+}
+
+fn info(path: &str, context: &Context<'_>) -> Known<ModuleInfo> {
+    (context.facts.boot.module_info)(context.facts.root, path)
+}
+
+pub(super) fn module(rule: &Module, context: &Context<'_>) -> Outcome {
+    for_each_kernel(context, |kernel| {
+        let each = |(at, name): (usize, &String)| {
+            let alias = rule.alias.as_deref().filter(|_| at == 0);
+            fitting(kernel, name, alias, context)
+        };
+        Outcome::all(rule.all_of.iter().enumerate().map(each).collect())
+    })
+}
+
+/// Whether a kernel has a module that was built for it.
+fn fitting(kernel: &Kernel, name: &str, alias: Option<&str>, context: &Context<'_>) -> Outcome {
+    let release = &kernel.release;
+    let path = match place(kernel, name) {
+        Place::Builtin => return Outcome::pass(format!("{name} is built into {release}")).with(release, "built in"),
+        Place::Nowhere => return Outcome::fail(format!("{release} has no {name}")).with(release, ""),
+        Place::Unknown(reason) => return Outcome::unknown(reason).with(release, ""),
+        Place::Loadable(path) => path,
+    };
+    known(&info(path, context), |info| {
+        let vermagic = info.vermagic.as_deref().unwrap_or_default();
+        let outcome = match vermagic.split_whitespace().next() {
+            None => Outcome::unknown(format!("{path} does not say which kernel it is for")),
+            Some(built_for) if built_for == release => Outcome::pass(format!("{release} has {name}")),
+            // Such a module was found to fit another kernel when it was linked there.
+            Some(_) if path.contains("/weak-updates/") => {
+                Outcome::pass(format!("{release} has {name} of another kernel"))
+            }
+            Some(built_for) => Outcome::fail(format!("{name} of {release} was built for {built_for}")),
+        };
+        let drives = |alias: &str| info.aliases.iter().any(|known| known.starts_with(alias));
+        let alias = match alias {
+            Some(alias) if !drives(alias) => Outcome::warn(format!("{path} does not say that it drives {alias}")),
+            Some(_) | None => Outcome::not_applicable("no device is asked for"),
+        };
+        Outcome::all(vec![outcome.with(path, format!("vermagic {vermagic}")), alias])
+    })
+}
+
+pub(super) fn module_version(rule: &ModuleVersion, context: &Context<'_>) -> Outcome {
+    for_each_kernel(context, |kernel| match place(kernel, &rule.module) {
+        Place::Builtin => Outcome::unknown(format!("{} is built in and says no version", rule.module)),
+        Place::Nowhere => Outcome::fail(format!("{} has no {}", kernel.release, rule.module)),
+        Place::Unknown(reason) => Outcome::unknown(reason),
+        Place::Loadable(path) => known(&info(path, context), |info| {
+            let version = info.version.as_deref().unwrap_or_default();
+            match Version::is_at_least(version, &rule.at_least) {
+                Some(true) => Outcome::pass(format!("{path} is new enough")),
+                Some(false) => Outcome::fail(format!("{path} is older than {}", rule.at_least)),
+                None => Outcome::unknown(format!("{path} has no version that can be read")),
+            }
+            .with(path, format!("version {version}"))
+        }),
+    })
+}
+
+pub(super) fn initramfs(rule: &Initramfs, context: &Context<'_>) -> Outcome {
+    let found = for_each_kernel(context, |kernel| early(kernel, &rule.module));
+    if found.status != crate::inspect::report::Status::Fail {
+        return found;
+    }
+    match named(&rule.module, context) {
+        Ok(Some(path)) => {
+            let reason = format!("{}, although {path} names it: the initramfs must be made anew", found.reason);
+            let outcome = Outcome::warn(reason).with(path, &rule.module);
+            found.evidence.into_iter().fold(outcome, |outcome, seen| outcome.with(seen.path, seen.value))
+        }
+        Ok(None) => found,
+        Err(error) => Outcome::from_result(Err(error)),
+    }
+}
+
+/// Whether a kernel has a module before it has its root.
+fn early(kernel: &Kernel, module: &str) -> Outcome {
+    let release = &kernel.release;
+    if kernel.builtin.as_known().is_some_and(|builtin| builtin.contains(&canonical(module))) {
+        return Outcome::pass(format!("{module} is built into {release}")).with(release, "built in");
+    }
+    known(&kernel.initramfs, |initramfs| {
+        let Some(initramfs) = initramfs else {
+            return Outcome::fail(format!("{release} has no initramfs")).with(release, "");
+        };
+        match (initramfs.modules.get(&canonical(module)), &kernel.builtin) {
+            (Some(entry), _) => {
+                Outcome::pass(format!("{module} is in {}", initramfs.path)).with(&initramfs.path, entry)
+            }
+            (None, Known::Unknown(reason)) => Outcome::unknown(reason.clone()),
+            (None, Known::Is(_)) => {
+                Outcome::fail(format!("{module} is not in {}", initramfs.path)).with(&initramfs.path, "")
+            }
+        }
+    })
+}
+
+/// The file that tells a program to put a module into the initramfs.
+fn named(module: &str, context: &Context<'_>) -> Result<Option<String>, FactError> {
+    for pattern in CONFIGURATION {
+        for path in glob::expand(context.facts.root, pattern).map_err(unreadable(pattern))? {
+            let text = text::read(context.facts.root, &path)?.unwrap_or_default();
+            let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            let mut words = lines.flat_map(|line| {
+                line.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-')
+            });
+            if words.any(|word| canonical(word) == canonical(module)) {
+                return Ok(Some(path));
+            }
+        }
+    }
+    Ok(None)
+}
+
+pub(super) fn not_blocked(rule: &ModuleNotBlocked, context: &Context<'_>) -> Outcome {
+    let module = canonical(&rule.module);
+    let by_file = known(&context.facts.blocks, |blocks| match blocks.iter().find(|block| block.module == module) {
+        Some(block) => Outcome::fail(format!("{}:{} keeps {module} from being loaded", block.path, block.line))
+            .with(format!("{}:{}", block.path, block.line), &block.text),
+        None => Outcome::pass(format!("nothing keeps {module} from being loaded")),
+    });
+    let blocks = |word: &str| {
+        let list = BLOCKING_ARGUMENTS.iter().find_map(|argument| word.strip_prefix(argument));
+        list.is_some_and(|list| list.split(',').any(|name| canonical(name) == module))
+    };
+    let lines = context.facts.boot.command_lines.as_known().map_or(&[] as &[_], Vec::as_slice);
+    match lines.iter().find(|line| line.text.split_whitespace().any(blocks)) {
+        Some(line) => Outcome::fail(format!("the command line of the kernel keeps {module} from being loaded"))
+            .with(&line.path, &line.text),
+        None => by_file,
+    }
+}
+
+/// A list that the profile gives must be there as a whole; of the usual one, which no server needs all of, some.
+pub(super) fn boot_drivers(context: &Context<'_>) -> Outcome {
+    let drivers = context.profile.boot_drivers();
+    let is_said = !context.profile.boot_drivers.is_empty();
+    for_each_kernel(context, |kernel| {
+        let each: Vec<Outcome> = drivers.iter().map(|driver| early(kernel, driver)).collect();
+        let some = Outcome::any(each.clone());
+        let all = Outcome::all(each);
+        match (all.status, some.status) {
+            (crate::inspect::report::Status::Fail, crate::inspect::report::Status::Pass) if !is_said => {
+                Outcome { status: crate::inspect::report::Status::Warn, ..all }
+            }
+            _ => all,
+        }
+    })
+}

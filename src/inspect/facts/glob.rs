@@ -1,0 +1,82 @@
+//! Names with a `*` in them. Only the last steps of a path are searched that have one; nothing is searched recursively.
+
+use crate::inspect::fs::FsError;
+use crate::inspect::root::Root;
+
+/// Most paths that one pattern gives.
+const MAX_PATHS: usize = 256;
+
+/// Whether a name matches a pattern, in which each `*` stands for any text.
+pub fn matches(pattern: &str, name: &str) -> bool {
+    let mut parts = pattern.split('*');
+    let Some(mut rest) = parts.next().and_then(|first| name.strip_prefix(first)) else { return false };
+    let mut parts = parts.peekable();
+    if parts.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return rest.ends_with(part);
+        }
+        let Some(at) = rest.find(part) else { return false };
+        rest = &rest[at + part.len()..];
+    }
+    true
+}
+
+/// The same, whatever the case of ASCII letters.
+pub fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
+    matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
+}
+
+/// The paths of an image that match a pattern, links at their ends not followed, in order; at most 256. The case of letters
+/// does not matter in steps with a `*`: a file system of Windows may give them in any.
+///
+/// # Errors
+/// [`FsError`], if a directory cannot be read.
+pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
+    let mut found = vec![String::new()];
+    let mut steps = pattern.split('/').filter(|step| !step.is_empty()).peekable();
+    while let Some(step) = steps.next() {
+        let mut next = Vec::new();
+        for directory in &found {
+            if step.contains('*') {
+                let names = root.list(directory)?.unwrap_or_default().into_iter().map(|entry| entry.name);
+                next.extend(
+                    names.filter(|name| matches_ignoring_case(step, name)).map(|name| format!("{directory}/{name}")),
+                );
+            } else {
+                next.push(format!("{directory}/{step}"));
+            }
+            next.truncate(MAX_PATHS);
+        }
+        found = next;
+    }
+    let mut there = Vec::new();
+    for path in found {
+        if root.find_link(&path)?.is_some() {
+            there.push(path);
+        }
+    }
+    Ok(there)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{matches, matches_ignoring_case};
+
+    #[test]
+    fn a_star_stands_for_any_text() {
+        for (pattern, name) in
+            [("a", "a"), ("*", ""), ("a*", "a"), ("*.cfg", ".cfg"), ("a*b*c", "a-bb-c"), ("**", "x"), ("ab*ba", "abba")]
+        {
+            assert!(matches(pattern, name), "{pattern} {name}");
+        }
+        for (pattern, name) in
+            [("a", "ab"), ("", "a"), ("a*", "b"), ("*.cfg", "a.cfg~"), ("ab*ba", "aba"), ("a*b*c", "ac")]
+        {
+            assert!(!matches(pattern, name), "{pattern} {name}");
+        }
+        assert!(matches_ignoring_case("EFI/*/grubX64.efi", "efi/centos/GRUBX64.EFI"));
+    }
+}

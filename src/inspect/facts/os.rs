@@ -1,0 +1,162 @@
+//! Which system is installed, and for which processors.
+
+use serde::{Deserialize, Serialize};
+
+use super::text::{self, FactError, unreadable};
+use crate::inspect::root::Root;
+
+/// Families of systems that checks are for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Family {
+    /// Linux.
+    Linux,
+    /// Windows.
+    Windows,
+}
+
+/// An installed system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Os {
+    /// Its family.
+    pub family: Family,
+    /// Short name of the distribution in lower case, as `ID=` of os-release gives it; `windows` for Windows.
+    pub id: String,
+    /// Distributions that it is like, as `ID_LIKE=` gives them.
+    pub id_like: Vec<String>,
+    /// Version, as the distribution writes it.
+    pub version: Option<String>,
+    /// Name for people.
+    pub name: String,
+    /// The file that says so.
+    pub source: String,
+}
+
+/// Files that only say a name and a version, and the distribution they belong to if they do not say it.
+const RELEASE_FILES: [(&str, &str); 4] = [
+    ("etc/euleros-release", "euleros"),
+    ("etc/redhat-release", "rhel"),
+    ("etc/SuSE-release", "sles"),
+    ("etc/debian_version", "debian"),
+];
+const OS_RELEASE_FILES: [&str; 2] = ["etc/os-release", "usr/lib/os-release"];
+/// What every Windows has: the registry hive that it boots with.
+const WINDOWS_HIVE: &str = "Windows/System32/config/SYSTEM";
+/// Programs and kernels that tell the processor, the first that is there.
+const PROGRAMS: [&str; 9] = [
+    "bin/sh",
+    "usr/lib/systemd/systemd",
+    "lib/systemd/systemd",
+    "sbin/init",
+    "bin/bash",
+    "usr/bin/env",
+    "bin/busybox",
+    "boot/vmlinuz",
+    "Windows/System32/ntoskrnl.exe",
+];
+/// Enough of a program to know the processor.
+const HEADER_BYTES: u64 = 4096;
+
+/// The installed system; none if nothing says that there is one.
+///
+/// # Errors
+/// [`FactError`], if a file that says so cannot be read.
+pub fn read(root: &Root<'_>) -> Result<Option<Os>, FactError> {
+    for path in OS_RELEASE_FILES {
+        if let Some(text) = text::read(root, path)? {
+            return Ok(Some(from_os_release(&text, path)));
+        }
+    }
+    for (path, id) in RELEASE_FILES {
+        if let Some(text) = text::read(root, path)? {
+            return Ok(Some(from_release_file(&text, path, id)));
+        }
+    }
+    let hive = root.find(WINDOWS_HIVE).map_err(unreadable(WINDOWS_HIVE))?;
+    Ok(hive.map(|_| Os {
+        family: Family::Windows,
+        id: "windows".to_owned(),
+        id_like: Vec::new(),
+        version: None,
+        name: "Windows".to_owned(),
+        source: text::shown(WINDOWS_HIVE),
+    }))
+}
+
+fn from_os_release(text: &str, path: &str) -> Os {
+    let value = |wanted: &str| {
+        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        // As in a shell, the last assignment counts.
+        lines.filter(|(key, _)| *key == wanted).last().map(|(_, value)| unquoted(value))
+    };
+    let id = value("ID").unwrap_or_else(|| "linux".to_owned()).to_lowercase();
+    Os {
+        family: Family::Linux,
+        id_like: value("ID_LIKE").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
+        version: value("VERSION_ID"),
+        name: value("PRETTY_NAME").or_else(|| value("NAME")).unwrap_or_else(|| id.clone()),
+        id,
+        source: text::shown(path),
+    }
+}
+
+/// A value of a file that a shell could read.
+fn unquoted(value: &str) -> String {
+    let value = value.trim();
+    let inner = ['"', '\''].iter().find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote));
+    inner.unwrap_or(value).replace("\\\"", "\"").replace("\\$", "$")
+}
+
+fn from_release_file(text: &str, path: &str, id: &str) -> Os {
+    let name = text.lines().next().unwrap_or_default().trim().to_owned();
+    let version = name.split_whitespace().find(|word| word.starts_with(|letter: char| letter.is_ascii_digit()));
+    let id = if name.starts_with("CentOS") { "centos" } else { id };
+    Os {
+        family: Family::Linux,
+        id: id.to_owned(),
+        id_like: Vec::new(),
+        version: version.map(str::to_owned),
+        name: if id == "debian" { format!("Debian {name}") } else { name },
+        source: text::shown(path),
+    }
+}
+
+/// The processors that the image is for, as `uname -m` calls them, and the file that says so; none if no file does.
+///
+/// # Errors
+/// [`FactError::Unreadable`].
+pub fn architecture(root: &Root<'_>) -> Result<Option<(String, String)>, FactError> {
+    for path in PROGRAMS {
+        let header = root.read(path, HEADER_BYTES).map_err(unreadable(path))?;
+        if let Some(architecture) = header.as_deref().and_then(architecture_of) {
+            return Ok(Some((architecture, text::shown(path))));
+        }
+    }
+    Ok(None)
+}
+
+/// The processor of a program or a kernel, by its header.
+fn architecture_of(header: &[u8]) -> Option<String> {
+    let word = |at: usize| header.get(at..at + 2).map(|bytes| u16::from_le_bytes([bytes[0], bytes[1]]));
+    if header.starts_with(b"\x7fELF") {
+        // Everything but little-endian programs of 64 bits is told by number.
+        return match (header.get(4)?, header.get(5)?, word(18)?) {
+            (2, 1, 62) => Some("x86_64".to_owned()),
+            (2, 1, 183) => Some("aarch64".to_owned()),
+            (_, _, machine) => Some(format!("elf-{machine}")),
+        };
+    }
+    if header.get(56..60) == Some(b"ARM\x64".as_slice()) {
+        return Some("aarch64".to_owned());
+    }
+    if header.get(0x202..0x206) == Some(b"HdrS".as_slice()) {
+        return Some("x86_64".to_owned());
+    }
+    let bytes = header.starts_with(b"MZ").then(|| header.get(60..64)).flatten()?;
+    let at = usize::try_from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]])).ok()?;
+    match (header.get(at..at.checked_add(4)?)?, word(at.checked_add(4)?)?) {
+        (b"PE\0\0", 0x8664) => Some("x86_64".to_owned()),
+        (b"PE\0\0", 0xaa64) => Some("aarch64".to_owned()),
+        _ => None,
+    }
+}
