@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::profile::Profile;
+use super::profile::{BootSource, NetworkMode, Profile, Sdi};
 use crate::reason::{DomainError, Reason};
 
 /// What an install does about what it finds in its image.
@@ -73,12 +73,80 @@ impl Settings {
         let name = if choice.profile.is_empty() { &self.profile } else { &choice.profile };
         let base = match name.as_str() {
             "" => Profile::default(),
-            name => self.profiles.get(name).cloned().or_else(|| Profile::built_in(name)).ok_or_else(|| {
+            name => self.profiles.get(name).cloned().or_else(|| built_in(name)).ok_or_else(|| {
                 let own = self.profiles.keys().map(String::as_str);
-                let known: Vec<_> = own.chain(Profile::BUILT_IN).collect();
+                let known: Vec<_> = own.chain(BUILT_IN).collect();
                 ProfileUnknown { name: crate::text::printable(name), known: known.join(", ") }
             })?,
         };
-        Ok((choice.policy.unwrap_or(self.policy), base.overlaid(&choice.known)))
+        Ok((choice.policy.unwrap_or(self.policy), overlaid(base, &choice.known)))
+    }
+}
+
+/// Names of the profiles that are built in.
+const BUILT_IN: [&str; 3] = ["centralized", "centralized-sd100", "distributed"];
+
+/// A profile that is built in.
+fn built_in(name: &str) -> Option<Profile> {
+    match name {
+        "centralized" => Some(Profile {
+            network_mode: Some(NetworkMode::Centralized),
+            boot_source: Some(BootSource::Local),
+            sdi: Some(Sdi::None),
+            ..Profile::default()
+        }),
+        "centralized-sd100" => Some(Profile {
+            network_mode: Some(NetworkMode::Centralized),
+            boot_source: Some(BootSource::Evs),
+            sdi: Some(Sdi::Sd100),
+            ..Profile::default()
+        }),
+        "distributed" => Some(Profile { network_mode: Some(NetworkMode::Distributed), ..Profile::default() }),
+        _ => None,
+    }
+}
+
+/// A profile, but for what is known better.
+fn overlaid(base: Profile, known: &Profile) -> Profile {
+    let longer = |known: &Vec<String>, base: Vec<String>| if known.is_empty() { base } else { known.clone() };
+    Profile {
+        network_mode: known.network_mode.or(base.network_mode),
+        boot_source: known.boot_source.or(base.boot_source),
+        sdi: known.sdi.or(base.sdi),
+        architecture: known.architecture.clone().or(base.architecture),
+        firmware: known.firmware.clone().or(base.firmware),
+        plug_in_roots: longer(&known.plug_in_roots, base.plug_in_roots),
+        boot_drivers: longer(&known.boot_drivers, base.boot_drivers),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{BUILT_IN, Choice, Policy, Settings, built_in};
+    use crate::inspect::profile::{NetworkMode, Profile, Sdi};
+
+    #[test]
+    fn a_request_says_more_than_the_profile_it_names_and_that_more_than_the_configuration() {
+        let own = Profile { sdi: Some(Sdi::Sdi5), firmware: Some("uefi".to_owned()), ..Profile::default() };
+        let settings = Settings {
+            policy: Policy::Require,
+            profile: "own".to_owned(),
+            profiles: [("own".to_owned(), own.clone())].into(),
+        };
+        let (policy, profile) = settings.resolve(&Choice::default()).expect("configured");
+        assert_eq!((policy, profile), (Policy::Require, own));
+        let known = Profile { firmware: Some("bios".to_owned()), ..Profile::default() };
+        let choice = Choice { policy: Some(Policy::Off), profile: "distributed".to_owned(), known };
+        let (policy, profile) = settings.resolve(&choice).expect("built in");
+        assert_eq!((policy, profile.network_mode), (Policy::Off, Some(NetworkMode::Distributed)));
+        assert_eq!((profile.sdi, profile.firmware.as_deref()), (None, Some("bios")));
+    }
+
+    #[test]
+    fn every_built_in_profile_is_one_and_another_is_refused_with_all_names() {
+        assert!(BUILT_IN.iter().all(|name| built_in(name).is_some()));
+        let choice = Choice { profile: "no such\n".to_owned(), ..Choice::default() };
+        let error = Settings::default().resolve(&choice).expect_err("unknown").to_string();
+        assert!(BUILT_IN.iter().all(|name| error.contains(name)), "{error}");
     }
 }

@@ -139,7 +139,7 @@ fn verdict<'a>(findings: impl Iterator<Item = &'a Finding>) -> Verdict {
 
 impl Finding {
     /// What it would come to alone.
-    fn verdict(&self) -> Verdict {
+    pub const fn verdict(&self) -> Verdict {
         match (self.status, self.severity) {
             (Status::NotApplicable, _) => Verdict::NotApplicable,
             (Status::Pass, _) | (_, Severity::Optional) => Verdict::Pass,
@@ -178,6 +178,16 @@ const MAX_EVIDENCE: usize = 32;
 const MAX_KERNELS: usize = 16;
 
 impl Report {
+    /// The same, but for what was looked at and what to do: short enough for a manifest.
+    #[must_use]
+    pub fn without_evidence(mut self) -> Self {
+        for finding in &mut self.findings {
+            finding.evidence.clear();
+            finding.remedy.clear();
+        }
+        self
+    }
+
     /// The same, with every text printable and short, and no more evidence than fits. A report of as many checks as there
     /// may be is then no longer than [`MAX_REPORT_BYTES`].
     #[must_use]

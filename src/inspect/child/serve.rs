@@ -6,6 +6,7 @@ use std::fmt;
 use std::io::{self, BufWriter, Read, Write};
 use std::os::fd::AsFd as _;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use super::wire::Line;
 use super::{ARGUMENT, EXAMINE, EXAMINE_HOST, FREE_SPACE, Found, answer};
@@ -56,10 +57,10 @@ fn examine(len_bytes: u64) -> io::Result<()> {
     let landlock = sandbox::enter(sandbox::Source::Asked).map_err(io::Error::other)?;
     let mut line = Line::new(io::stdin().lock(), io::stdout().lock());
     let request = serde_json::from_slice(&line.request()?)?;
-    let disk = Asked { line: RefCell::new(line), len_bytes };
+    let line = Rc::new(RefCell::new(line));
+    let disk: Rc<dyn DiskReader> = Rc::new(Asked { line: line.clone(), len_bytes });
     let examination = examine::examine(&disk, &request);
-    let found = serde_json::to_vec(&Found { landlock, examination })?;
-    disk.line.into_inner().answer(&found)
+    line.borrow_mut().answer(&serde_json::to_vec(&Found { landlock, examination })?)
 }
 
 fn examine_host() -> io::Result<()> {
@@ -72,7 +73,7 @@ fn examine_host() -> io::Result<()> {
 
 /// A disk whose bytes the parent gives.
 struct Asked<R, W> {
-    line: RefCell<Line<R, W>>,
+    line: Rc<RefCell<Line<R, W>>>,
     len_bytes: u64,
 }
 

@@ -144,6 +144,7 @@ fn of_content(error: &SourceError) -> Reason {
         SourceError::FormatMismatch { .. }
         | SourceError::FormatUnsupported { .. }
         | SourceError::NoStream { .. }
+        | SourceError::Sequential { .. }
         | SourceError::ZstdWindow { .. }
         | SourceError::ZstdDictionary { .. }
         | SourceError::XzMemory { .. }
