@@ -45,87 +45,101 @@ pub struct BootEntry {
     base: &'static str,
 }
 
-/// All entries of all menus of an image, those of GRUB first.
+/// All entries of all menus of an image, those in /boot first.
 ///
 /// # Errors
-/// [`FsError`], if a menu cannot be read.
+/// [`FsError`], if a menu in /boot cannot be read, or one on the EFI system partition if there is none in /boot.
 pub fn entries(root: &Root<'_>) -> Result<Vec<BootEntry>, FsError> {
-    let mut variables = BTreeMap::new();
-    let mut entries = grub_entries(root, &mut variables)?;
-    for base in ["/boot", "/boot/efi", "/efi"] {
-        read_directory(root, base, &mut entries)?;
+    let mut menus = Menus::default();
+    for directory in ["/boot/grub", "/boot/grub2"] {
+        menus.read_grub(root, directory)?;
     }
-    for entry in &mut entries {
-        entry.options = expand(&entry.options, &variables);
-        entry.options.truncate(entry.options.floor_char_boundary(MAX_OPTIONS_BYTES));
-        entry.initrds = entry.initrds.iter().map(|path| expand(path, &variables)).collect();
+    menus.read_directory(root, "/boot")?;
+    let on_esp = menus.read_esp(root, "/boot/efi").and_then(|()| menus.read_esp(root, "/efi"));
+    if menus.entries.is_empty() {
+        on_esp?;
     }
-    Ok(entries)
+    Ok(menus.finish())
 }
 
-/// Entries of GRUB's own menus, old and new; sets the variables that they and GRUB's environment set.
-fn grub_entries(root: &Root<'_>, variables: &mut BTreeMap<String, String>) -> Result<Vec<BootEntry>, FsError> {
-    let mut entries = Vec::new();
-    let mut environment = BTreeMap::new();
-    for directory in grub_directories(root)? {
+/// The menus of an image, as far as they are read.
+#[derive(Default)]
+struct Menus {
+    entries: Vec<BootEntry>,
+    /// What GRUB's menus set, and what its environment sets, which counts more.
+    variables: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+}
+
+impl Menus {
+    /// Reads GRUB's own menus in a directory, old and new, and its environment.
+    fn read_grub(&mut self, root: &Root<'_>, directory: &str) -> Result<(), FsError> {
         if let Some((source, text)) = read(root, &format!("{directory}/grub.cfg"))? {
             let menu = grub::parse(&text);
-            variables.extend(menu.variables);
-            add(&mut entries, &source, "", menu.entries)?;
+            self.variables.extend(menu.variables);
+            self.add(&source, "", menu.entries)?;
         }
         for name in ["grub.conf", "menu.lst"] {
             // On many images one of these is a link to the other.
             if let Some((source, text)) = read(root, &format!("{directory}/{name}"))? {
-                add(&mut entries, &source, "", grub_legacy::parse(&text))?;
+                self.add(&source, "", grub_legacy::parse(&text))?;
             }
         }
         if let Some((_, text)) = read(root, &format!("{directory}/grubenv"))? {
-            environment.extend(grub::parse_environment(&text));
+            self.environment.extend(grub::parse_environment(&text));
         }
+        Ok(())
     }
-    variables.extend(environment);
-    Ok(entries)
-}
 
-/// Where GRUB's files may be, in the order in which they count.
-fn grub_directories(root: &Root<'_>) -> Result<Vec<String>, FsError> {
-    let mut directories = vec!["/boot/grub".to_owned(), "/boot/grub2".to_owned()];
-    for place in ["/boot/efi/EFI", "/efi/EFI"] {
-        let listed = root.list(place)?.unwrap_or_default();
-        let inner = listed.into_iter().filter(|entry| entry.kind == Kind::Directory);
-        directories.extend(inner.map(|entry| format!("{place}/{}", entry.name)));
-    }
-    Ok(directories)
-}
-
-/// Entries that are files of their own, as the Boot Loader Specification has it.
-fn read_directory(root: &Root<'_>, base: &'static str, entries: &mut Vec<BootEntry>) -> Result<(), FsError> {
-    let directory = format!("{base}/loader/entries");
-    for file in root.list(&directory)?.unwrap_or_default() {
-        if file.name.ends_with(".conf")
-            && let Some((source, text)) = read(root, &format!("{directory}/{}", file.name))?
-        {
-            add(entries, &source, base, bls::parse(&text))?;
+    /// Reads the menus on an EFI system partition: each distribution has a directory.
+    fn read_esp(&mut self, root: &Root<'_>, place: &'static str) -> Result<(), FsError> {
+        let listed = root.list(&format!("{place}/EFI"))?.unwrap_or_default();
+        for directory in listed.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+            self.read_grub(root, &format!("{place}/EFI/{}", directory.name))?;
         }
+        self.read_directory(root, place)
     }
-    Ok(())
-}
 
-/// Takes in the entries of one menu, unless it was read already under another name.
-fn add(
-    entries: &mut Vec<BootEntry>,
-    source: &str,
-    base: &'static str,
-    new: impl IntoIterator<Item = BootEntry>,
-) -> Result<(), FsError> {
-    if entries.iter().any(|entry| entry.source == source) {
-        return Ok(());
+    /// Reads entries that are files of their own, as the Boot Loader Specification has it.
+    fn read_directory(&mut self, root: &Root<'_>, base: &'static str) -> Result<(), FsError> {
+        let directory = format!("{base}/loader/entries");
+        for file in root.list(&directory)?.unwrap_or_default() {
+            if file.name.ends_with(".conf")
+                && let Some((source, text)) = read(root, &format!("{directory}/{}", file.name))?
+            {
+                self.add(&source, base, bls::parse(&text))?;
+            }
+        }
+        Ok(())
     }
-    entries.extend(new.into_iter().map(|entry| BootEntry { source: source.to_owned(), base, ..entry }));
-    if entries.len() > MAX_ENTRIES {
-        return Err(FsError::Limit { what: "the number of boot entries", limit: MAX_ENTRIES as u64 });
+
+    /// Takes in the entries of one menu, unless it was read already under another name.
+    fn add(
+        &mut self,
+        source: &str,
+        base: &'static str,
+        new: impl IntoIterator<Item = BootEntry>,
+    ) -> Result<(), FsError> {
+        if self.entries.iter().any(|entry| entry.source == source) {
+            return Ok(());
+        }
+        self.entries.extend(new.into_iter().map(|entry| BootEntry { source: source.to_owned(), base, ..entry }));
+        if self.entries.len() > MAX_ENTRIES {
+            return Err(FsError::Limit { what: "the number of boot entries", limit: MAX_ENTRIES as u64 });
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The entries, with the variables in them replaced.
+    fn finish(mut self) -> Vec<BootEntry> {
+        self.variables.extend(self.environment);
+        for entry in &mut self.entries {
+            entry.options = expand(&entry.options, &self.variables);
+            entry.options.truncate(entry.options.floor_char_boundary(MAX_OPTIONS_BYTES));
+            entry.initrds = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+        }
+        self.entries
+    }
 }
 
 /// The real path and the content of a menu; none if there is none.

@@ -340,6 +340,17 @@ fn what_cannot_be_read_is_unknown_and_not_absent() {
     assert!(matches!(kernels[0].builtin, Known::Is(_)));
 }
 
+#[test]
+fn a_menu_in_boot_is_enough_if_the_efi_system_partition_cannot_be_read() {
+    let tree = plain();
+    let mut root = tree.root();
+    root.join("/boot/efi", Box::new(Broken(Identity::default())));
+    assert!(matches!(kernels(&root), Known::Unknown(_)), "there may be another menu on it");
+    tree.file("boot/grub/grub.cfg", "menuentry a {\n linux /vmlinuz-6.1.0-1\n}\n");
+    let Known::Is(kernels) = kernels(&root) else { panic!("the menu is there") };
+    assert_eq!((kernels.len(), kernels[0].is_bootable), (1, true));
+}
+
 proptest! {
     #[test]
     fn arbitrary_lists_and_modules_are_read_without_a_panic(
