@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use crate::inspect::fs::{FsError, Kind};
 use crate::inspect::root::Root;
 
-mod bls;
+pub mod bls;
 pub mod efi;
-mod grub;
-mod grub_legacy;
+pub mod grub;
+pub mod grub_legacy;
 pub mod mbr;
 
 #[cfg(test)]
@@ -19,8 +19,11 @@ mod tests;
 
 /// Most that is read of a menu, in bytes.
 const MAX_MENU_BYTES: u64 = 1 << 20;
-/// Most entries that are read of all menus.
+/// Most files that are read as menus, and most entries that are read of all of them.
+const MAX_MENUS: usize = 512;
 const MAX_ENTRIES: usize = 512;
+/// Most files of one entry's initramfs.
+const MAX_INITRDS: usize = 16;
 /// Longest command line that is kept, in bytes; no kernel takes half of it.
 const MAX_OPTIONS_BYTES: usize = 8 << 10;
 /// Directories that an EFI system partition may be joined at; on some images it is /boot itself.
@@ -69,23 +72,24 @@ struct Menus {
     /// What GRUB's menus set, and what its environment sets, which counts more.
     variables: BTreeMap<String, String>,
     environment: BTreeMap<String, String>,
+    files: usize,
 }
 
 impl Menus {
     /// Reads GRUB's own menus in a directory, old and new, and its environment.
     fn read_grub(&mut self, root: &Root<'_>, directory: &str) -> Result<(), FsError> {
-        if let Some((source, text)) = read(root, &format!("{directory}/grub.cfg"))? {
+        if let Some((source, text)) = self.read(root, &format!("{directory}/grub.cfg"))? {
             let menu = grub::parse(&text);
             self.variables.extend(menu.variables);
             self.add(&source, "", menu.entries)?;
         }
         for name in ["grub.conf", "menu.lst"] {
             // On many images one of these is a link to the other.
-            if let Some((source, text)) = read(root, &format!("{directory}/{name}"))? {
+            if let Some((source, text)) = self.read(root, &format!("{directory}/{name}"))? {
                 self.add(&source, "", grub_legacy::parse(&text))?;
             }
         }
-        if let Some((_, text)) = read(root, &format!("{directory}/grubenv"))? {
+        if let Some((_, text)) = self.read(root, &format!("{directory}/grubenv"))? {
             self.environment.extend(grub::parse_environment(&text));
         }
         Ok(())
@@ -105,12 +109,23 @@ impl Menus {
         let directory = format!("{base}/loader/entries");
         for file in root.list(&directory)?.unwrap_or_default() {
             if file.name.ends_with(".conf")
-                && let Some((source, text)) = read(root, &format!("{directory}/{}", file.name))?
+                && let Some((source, text)) = self.read(root, &format!("{directory}/{}", file.name))?
             {
                 self.add(&source, base, bls::parse(&text))?;
             }
         }
         Ok(())
+    }
+
+    /// The real path and the content of a menu; none if there is none.
+    fn read(&mut self, root: &Root<'_>, path: &str) -> Result<Option<(String, Vec<u8>)>, FsError> {
+        let Some(found) = root.find(path)? else { return Ok(None) };
+        self.files += 1;
+        if self.files > MAX_MENUS {
+            return Err(FsError::Limit { what: "the number of boot menus", limit: MAX_MENUS as u64 });
+        }
+        let content = root.read_whole(&found.path, MAX_MENU_BYTES)?;
+        Ok(content.map(|content| (found.path, content)))
     }
 
     /// Takes in the entries of one menu, unless it was read already under another name.
@@ -135,18 +150,11 @@ impl Menus {
         self.variables.extend(self.environment);
         for entry in &mut self.entries {
             entry.options = expand(&entry.options, &self.variables);
-            entry.options.truncate(entry.options.floor_char_boundary(MAX_OPTIONS_BYTES));
+            entry.initrds.truncate(MAX_INITRDS);
             entry.initrds = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
         }
         self.entries
     }
-}
-
-/// The real path and the content of a menu; none if there is none.
-fn read(root: &Root<'_>, path: &str) -> Result<Option<(String, Vec<u8>)>, FsError> {
-    let Some(found) = root.find(path)? else { return Ok(None) };
-    let content = root.read_whole(&found.path, MAX_MENU_BYTES)?;
-    Ok(content.map(|content| (found.path, content)))
 }
 
 impl BootEntry {
@@ -178,22 +186,27 @@ fn without_device(path: &str) -> &str {
     }
 }
 
-/// A text with the variables in it replaced, once. Unknown ones stay as they are: then it shows that something is missing.
+/// A text with the variables in it replaced, once; cut at the longest command line. Unknown variables stay as they are: then
+/// it shows that something is missing.
 fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
         let (name, behind) = match after.strip_prefix('{').and_then(|after| after.split_once('}')) {
             Some(braced) => braced,
             None => after.split_at(after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(after.len())),
         };
-        let value = variables.get(name).map(String::as_str);
-        out.push_str(value.unwrap_or(&rest[before.len()..rest.len() - behind.len()]));
+        let unknown = &rest[before.len()..rest.len() - behind.len()];
+        push(&mut out, before);
+        push(&mut out, variables.get(name).map_or(unknown, String::as_str));
         rest = behind;
-        if out.len() > MAX_OPTIONS_BYTES {
-            return out;
-        }
     }
-    out + rest
+    push(&mut out, rest);
+    out
+}
+
+/// Adds as much of a text as there is room for.
+fn push(out: &mut String, text: &str) {
+    let room = MAX_OPTIONS_BYTES.saturating_sub(out.len());
+    out.push_str(&text[..text.floor_char_boundary(room)]);
 }

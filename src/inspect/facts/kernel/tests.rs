@@ -146,6 +146,21 @@ fn a_release_is_read_from_the_kernel_itself_if_nothing_else_tells_it() {
 }
 
 #[test]
+fn only_so_many_kernels_are_searched_and_described() {
+    let tree = plain();
+    for number in 0..=super::MAX_KERNELS {
+        tree.file(&format!("boot/odd{number}"), "nothing");
+        tree.file(&format!("boot/loader/entries/{number}.conf"), format!("linux /odd{number}\n"));
+    }
+    assert!(matches!(kernels(&tree.root()), Known::Unknown(why) if why.contains("without a release")));
+    let tree = plain();
+    for number in 0..super::MAX_KERNELS {
+        tree.file(&format!("boot/vmlinuz-5.{number}"), "kernel");
+    }
+    assert!(matches!(kernels(&tree.root()), Known::Unknown(why) if why.contains("number of kernels")));
+}
+
+#[test]
 fn an_initramfs_with_modules_of_another_kernel_has_none_for_this_one() {
     let tree = plain();
     tree.file("boot/initrd.img-6.1.0-1", initramfs(&["usr/lib/modules/5.0/kernel/nvme.ko", "modules/own.ko"]));
