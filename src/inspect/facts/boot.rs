@@ -8,10 +8,10 @@ use std::collections::BTreeMap;
 use crate::inspect::fs::{FsError, Kind};
 use crate::inspect::root::Root;
 
-mod bls;
+pub mod bls;
 pub mod efi;
-mod grub;
-mod grub_legacy;
+pub mod grub;
+pub mod grub_legacy;
 pub mod mbr;
 
 #[cfg(test)]
@@ -19,8 +19,11 @@ mod tests;
 
 /// Most that is read of a menu, in bytes.
 const MAX_MENU_BYTES: u64 = 1 << 20;
-/// Most entries that are read of all menus.
+/// Most files that are read as menus, and most entries that are read of all of them.
+const MAX_MENUS: usize = 512;
 const MAX_ENTRIES: usize = 512;
+/// Most files of one entry's initramfs.
+const MAX_INITRDS: usize = 16;
 /// Longest command line that is kept, in bytes; no kernel takes half of it.
 const MAX_OPTIONS_BYTES: usize = 8 << 10;
 /// Directories that an EFI system partition may be joined at; on some images it is /boot itself.
@@ -45,94 +48,113 @@ pub struct BootEntry {
     base: &'static str,
 }
 
-/// All entries of all menus of an image, those of GRUB first.
+/// All entries of all menus of an image, those in /boot first.
 ///
 /// # Errors
-/// [`FsError`], if a menu cannot be read.
+/// [`FsError`], if a menu in /boot cannot be read, or one on the EFI system partition if there is none in /boot.
 pub fn entries(root: &Root<'_>) -> Result<Vec<BootEntry>, FsError> {
-    let mut variables = BTreeMap::new();
-    let mut entries = grub_entries(root, &mut variables)?;
-    for base in ["/boot", "/boot/efi", "/efi"] {
-        read_directory(root, base, &mut entries)?;
+    let mut menus = Menus::default();
+    for directory in ["/boot/grub", "/boot/grub2"] {
+        menus.read_grub(root, directory)?;
     }
-    for entry in &mut entries {
-        entry.options = expand(&entry.options, &variables);
-        entry.options.truncate(entry.options.floor_char_boundary(MAX_OPTIONS_BYTES));
-        entry.initrds = entry.initrds.iter().map(|path| expand(path, &variables)).collect();
+    menus.read_directory(root, "/boot")?;
+    let on_esp = menus.read_esp(root, "/boot/efi").and_then(|()| menus.read_esp(root, "/efi"));
+    if menus.entries.is_empty() {
+        on_esp?;
     }
-    Ok(entries)
+    Ok(menus.finish())
 }
 
-/// Entries of GRUB's own menus, old and new; sets the variables that they and GRUB's environment set.
-fn grub_entries(root: &Root<'_>, variables: &mut BTreeMap<String, String>) -> Result<Vec<BootEntry>, FsError> {
-    let mut entries = Vec::new();
-    let mut environment = BTreeMap::new();
-    for directory in grub_directories(root)? {
-        if let Some((source, text)) = read(root, &format!("{directory}/grub.cfg"))? {
+/// The menus of an image, as far as they are read.
+#[derive(Default)]
+struct Menus {
+    entries: Vec<BootEntry>,
+    /// What GRUB's menus set, and what its environment sets, which counts more.
+    variables: BTreeMap<String, String>,
+    environment: BTreeMap<String, String>,
+    files: usize,
+}
+
+impl Menus {
+    /// Reads GRUB's own menus in a directory, old and new, and its environment.
+    fn read_grub(&mut self, root: &Root<'_>, directory: &str) -> Result<(), FsError> {
+        if let Some((source, text)) = self.read(root, &format!("{directory}/grub.cfg"))? {
             let menu = grub::parse(&text);
-            variables.extend(menu.variables);
-            add(&mut entries, &source, "", menu.entries)?;
+            self.variables.extend(menu.variables);
+            self.add(&source, "", menu.entries)?;
         }
         for name in ["grub.conf", "menu.lst"] {
             // On many images one of these is a link to the other.
-            if let Some((source, text)) = read(root, &format!("{directory}/{name}"))? {
-                add(&mut entries, &source, "", grub_legacy::parse(&text))?;
+            if let Some((source, text)) = self.read(root, &format!("{directory}/{name}"))? {
+                self.add(&source, "", grub_legacy::parse(&text))?;
             }
         }
-        if let Some((_, text)) = read(root, &format!("{directory}/grubenv"))? {
-            environment.extend(grub::parse_environment(&text));
+        if let Some((_, text)) = self.read(root, &format!("{directory}/grubenv"))? {
+            self.environment.extend(grub::parse_environment(&text));
         }
+        Ok(())
     }
-    variables.extend(environment);
-    Ok(entries)
-}
 
-/// Where GRUB's files may be, in the order in which they count.
-fn grub_directories(root: &Root<'_>) -> Result<Vec<String>, FsError> {
-    let mut directories = vec!["/boot/grub".to_owned(), "/boot/grub2".to_owned()];
-    for place in ["/boot/efi/EFI", "/efi/EFI"] {
-        let listed = root.list(place)?.unwrap_or_default();
-        let inner = listed.into_iter().filter(|entry| entry.kind == Kind::Directory);
-        directories.extend(inner.map(|entry| format!("{place}/{}", entry.name)));
-    }
-    Ok(directories)
-}
-
-/// Entries that are files of their own, as the Boot Loader Specification has it.
-fn read_directory(root: &Root<'_>, base: &'static str, entries: &mut Vec<BootEntry>) -> Result<(), FsError> {
-    let directory = format!("{base}/loader/entries");
-    for file in root.list(&directory)?.unwrap_or_default() {
-        if file.name.ends_with(".conf")
-            && let Some((source, text)) = read(root, &format!("{directory}/{}", file.name))?
-        {
-            add(entries, &source, base, bls::parse(&text))?;
+    /// Reads the menus on an EFI system partition: each distribution has a directory.
+    fn read_esp(&mut self, root: &Root<'_>, place: &'static str) -> Result<(), FsError> {
+        let listed = root.list(&format!("{place}/EFI"))?.unwrap_or_default();
+        for directory in listed.into_iter().filter(|entry| entry.kind == Kind::Directory) {
+            self.read_grub(root, &format!("{place}/EFI/{}", directory.name))?;
         }
+        self.read_directory(root, place)
     }
-    Ok(())
-}
 
-/// Takes in the entries of one menu, unless it was read already under another name.
-fn add(
-    entries: &mut Vec<BootEntry>,
-    source: &str,
-    base: &'static str,
-    new: impl IntoIterator<Item = BootEntry>,
-) -> Result<(), FsError> {
-    if entries.iter().any(|entry| entry.source == source) {
-        return Ok(());
+    /// Reads entries that are files of their own, as the Boot Loader Specification has it.
+    fn read_directory(&mut self, root: &Root<'_>, base: &'static str) -> Result<(), FsError> {
+        let directory = format!("{base}/loader/entries");
+        for file in root.list(&directory)?.unwrap_or_default() {
+            if file.name.ends_with(".conf")
+                && let Some((source, text)) = self.read(root, &format!("{directory}/{}", file.name))?
+            {
+                self.add(&source, base, bls::parse(&text))?;
+            }
+        }
+        Ok(())
     }
-    entries.extend(new.into_iter().map(|entry| BootEntry { source: source.to_owned(), base, ..entry }));
-    if entries.len() > MAX_ENTRIES {
-        return Err(FsError::Limit { what: "the number of boot entries", limit: MAX_ENTRIES as u64 });
-    }
-    Ok(())
-}
 
-/// The real path and the content of a menu; none if there is none.
-fn read(root: &Root<'_>, path: &str) -> Result<Option<(String, Vec<u8>)>, FsError> {
-    let Some(found) = root.find(path)? else { return Ok(None) };
-    let content = root.read_whole(&found.path, MAX_MENU_BYTES)?;
-    Ok(content.map(|content| (found.path, content)))
+    /// The real path and the content of a menu; none if there is none.
+    fn read(&mut self, root: &Root<'_>, path: &str) -> Result<Option<(String, Vec<u8>)>, FsError> {
+        let Some(found) = root.find(path)? else { return Ok(None) };
+        self.files += 1;
+        if self.files > MAX_MENUS {
+            return Err(FsError::Limit { what: "the number of boot menus", limit: MAX_MENUS as u64 });
+        }
+        let content = root.read_whole(&found.path, MAX_MENU_BYTES)?;
+        Ok(content.map(|content| (found.path, content)))
+    }
+
+    /// Takes in the entries of one menu, unless it was read already under another name.
+    fn add(
+        &mut self,
+        source: &str,
+        base: &'static str,
+        new: impl IntoIterator<Item = BootEntry>,
+    ) -> Result<(), FsError> {
+        if self.entries.iter().any(|entry| entry.source == source) {
+            return Ok(());
+        }
+        self.entries.extend(new.into_iter().map(|entry| BootEntry { source: source.to_owned(), base, ..entry }));
+        if self.entries.len() > MAX_ENTRIES {
+            return Err(FsError::Limit { what: "the number of boot entries", limit: MAX_ENTRIES as u64 });
+        }
+        Ok(())
+    }
+
+    /// The entries, with the variables in them replaced.
+    fn finish(mut self) -> Vec<BootEntry> {
+        self.variables.extend(self.environment);
+        for entry in &mut self.entries {
+            entry.options = expand(&entry.options, &self.variables);
+            entry.initrds.truncate(MAX_INITRDS);
+            entry.initrds = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+        }
+        self.entries
+    }
 }
 
 impl BootEntry {
@@ -164,22 +186,27 @@ fn without_device(path: &str) -> &str {
     }
 }
 
-/// A text with the variables in it replaced, once. Unknown ones stay as they are: then it shows that something is missing.
+/// A text with the variables in it replaced, once; cut at the longest command line. Unknown variables stay as they are: then
+/// it shows that something is missing.
 fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
     let mut out = String::new();
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
-        out.push_str(before);
         let (name, behind) = match after.strip_prefix('{').and_then(|after| after.split_once('}')) {
             Some(braced) => braced,
             None => after.split_at(after.find(|c: char| c != '_' && !c.is_ascii_alphanumeric()).unwrap_or(after.len())),
         };
-        let value = variables.get(name).map(String::as_str);
-        out.push_str(value.unwrap_or(&rest[before.len()..rest.len() - behind.len()]));
+        let unknown = &rest[before.len()..rest.len() - behind.len()];
+        push(&mut out, before);
+        push(&mut out, variables.get(name).map_or(unknown, String::as_str));
         rest = behind;
-        if out.len() > MAX_OPTIONS_BYTES {
-            return out;
-        }
     }
-    out + rest
+    push(&mut out, rest);
+    out
+}
+
+/// Adds as much of a text as there is room for.
+fn push(out: &mut String, text: &str) {
+    let room = MAX_OPTIONS_BYTES.saturating_sub(out.len());
+    out.push_str(&text[..text.floor_char_boundary(room)]);
 }

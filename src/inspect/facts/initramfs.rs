@@ -157,7 +157,8 @@ impl<R: Read> Read for Bounded<'_, R> {
         }
         let most = usize::try_from(left).unwrap_or(usize::MAX).min(out.len());
         let count = self.from.read(&mut out[..most])?;
-        self.budget.set(left.saturating_sub(count as u64));
+        // What was read to unpack this counts, too, and is taken off already.
+        self.budget.set(self.budget.get().saturating_sub(count as u64));
         Ok(count)
     }
 }

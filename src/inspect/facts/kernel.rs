@@ -15,7 +15,7 @@ use crate::text;
 
 pub mod alias;
 pub mod modinfo;
-mod modules;
+pub mod modules;
 mod release;
 
 #[cfg(test)]
@@ -109,9 +109,15 @@ fn find_kernels(root: &Root<'_>) -> Result<Known<Vec<Kernel>>, FsError> {
 /// other things, such as memory tests, is none.
 fn add_offered(root: &Root<'_>, drafts: &mut BTreeMap<String, Draft>) -> Result<Option<String>, FsError> {
     let mut unclear = None;
+    let mut searched = BTreeMap::new();
     for entry in boot::entries(root)? {
         let image = entry.locate(root, &entry.linux)?;
-        let Some(release) = release::of_entry(root, &entry, image.as_deref())? else {
+        let release = match (release::of_entry(&entry), &image) {
+            (Some(named), _) => Some(named.to_owned()),
+            (None, Some(image)) => search_once(root, image, &mut searched)?,
+            (None, None) => None,
+        };
+        let Some(release) = release else {
             let what = format!("the release of the kernel {} in {} cannot be told", entry.linux, entry.source);
             unclear = Some(text::printable(&what));
             continue;
@@ -122,6 +128,23 @@ fn add_offered(root: &Root<'_>, drafts: &mut BTreeMap<String, Draft>) -> Result<
         draft.entries.push(entry);
     }
     Ok(unclear)
+}
+
+/// The release that a kernel says itself. Each is searched once, since that takes time.
+fn search_once(
+    root: &Root<'_>,
+    image: &str,
+    searched: &mut BTreeMap<String, Option<String>>,
+) -> Result<Option<String>, FsError> {
+    if let Some(release) = searched.get(image) {
+        return Ok(release.clone());
+    }
+    if searched.len() == MAX_KERNELS {
+        return Err(FsError::Limit { what: "the number of kernels without a release", limit: MAX_KERNELS as u64 });
+    }
+    let release = release::by_content(root, image)?;
+    searched.insert(image.to_owned(), release.clone());
+    Ok(release)
 }
 
 fn describe(

@@ -3,7 +3,7 @@
 use super::BootEntry;
 
 /// Reads an entry; none if it names no kernel.
-pub(super) fn parse(text: &[u8]) -> Option<BootEntry> {
+pub fn parse(text: &[u8]) -> Option<BootEntry> {
     let mut entry = BootEntry::default();
     let mut options = Vec::new();
     let text = String::from_utf8_lossy(text);

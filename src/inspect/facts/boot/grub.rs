@@ -6,14 +6,15 @@ use super::BootEntry;
 
 /// What a menu says.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Menu {
-    pub(super) entries: Vec<BootEntry>,
+pub struct Menu {
+    /// Its entries, in order, those of submenus among them.
+    pub entries: Vec<BootEntry>,
     /// Variables that are set anywhere; the last value of each.
-    pub(super) variables: BTreeMap<String, String>,
+    pub variables: BTreeMap<String, String>,
 }
 
 /// Reads a menu. Entries without a kernel, such as those for the firmware's own setup, are left out.
-pub(super) fn parse(text: &[u8]) -> Menu {
+pub fn parse(text: &[u8]) -> Menu {
     let mut menu = Menu::default();
     let mut open: Option<BootEntry> = None;
     for command in commands(&String::from_utf8_lossy(text)) {
@@ -124,7 +125,7 @@ impl Words {
 }
 
 /// GRUB's environment: lines of `name=value`, in a file that is filled up with `#`.
-pub(super) fn parse_environment(text: &[u8]) -> BTreeMap<String, String> {
+pub fn parse_environment(text: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(text);
     let lines = text.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(assignment).map(|(name, value)| (name, value.replace("\\\\", "\\"))).collect()

@@ -3,7 +3,7 @@
 use super::BootEntry;
 
 /// Reads a menu. Entries without a kernel are left out.
-pub(super) fn parse(text: &[u8]) -> Vec<BootEntry> {
+pub fn parse(text: &[u8]) -> Vec<BootEntry> {
     let mut entries: Vec<BootEntry> = Vec::new();
     let text = String::from_utf8_lossy(text);
     for line in text.lines() {

@@ -111,6 +111,21 @@ fn variables_are_replaced_once_and_unknown_ones_stay() {
 }
 
 #[test]
+fn variables_cannot_make_a_menu_grow_without_end() {
+    let variables = BTreeMap::from([("a".to_owned(), "x".repeat(5000))]);
+    assert_eq!(expand(&"$a".repeat(1000), &variables).len(), super::MAX_OPTIONS_BYTES);
+    let tree = Tree::new();
+    let many = "menuentry a {\n linux /vmlinuz-1\n}\n".repeat(super::MAX_ENTRIES + 1);
+    tree.file("boot/grub/grub.cfg", many);
+    entries(&tree.root()).expect_err("too many entries");
+    let tree = Tree::new();
+    for number in 0..=super::MAX_MENUS {
+        tree.file(&format!("boot/loader/entries/{number}.conf"), "title without a kernel\n");
+    }
+    entries(&tree.root()).expect_err("too many files");
+}
+
+#[test]
 fn devices_before_paths_are_left_out() {
     for path in ["/boot/x", "(hd0,1)/boot/x", "($root)/boot/x", "$root/boot/x", "${root}/boot/x"] {
         assert_eq!(without_device(path), "/boot/x");
@@ -170,6 +185,10 @@ fn loaders_of_an_efi_system_partition_have_digests() {
     assert_eq!(seen, expected);
     assert!(loaders.iter().all(|loader| loader.digest == Known::Is(blake3::hash(b"loader"))));
     assert_eq!(super::efi::loaders(&Tree::new().root()), Known::Is(Vec::new()));
+    let esp = Tree::new();
+    esp.file("efi/BOOT/BOOTAA64.EFI", "loader");
+    let Known::Is(alone) = super::efi::loaders_at(&esp.root(), "") else { panic!("readable") };
+    assert_eq!((alone.len(), alone[0].path.as_str()), (1, "/efi/BOOT/BOOTAA64.EFI"));
 }
 
 proptest! {

@@ -128,6 +128,18 @@ fn a_bomb_ends_at_the_budget() {
 }
 
 #[test]
+fn what_is_read_and_what_is_unpacked_both_count() {
+    let plain = main_archive();
+    let packed = pack(Compression::Zstd, &plain);
+    for (bytes, used) in [(plain.clone(), plain.len()), (packed.clone(), packed.len() + plain.len())] {
+        let budget = Cell::new(1 << 20);
+        modules(bytes.as_slice(), &budget).expect("reads");
+        assert_eq!((1 << 20) - budget.get(), used as u64);
+        modules(bytes.as_slice(), &Cell::new(used as u64 - 1)).expect_err("a byte short");
+    }
+}
+
+#[test]
 fn a_list_without_end_ends_at_the_limit() {
     let one = archive(&[("x", FILE, b"")]);
     let one = &one[..one.len() - 124];

@@ -17,8 +17,8 @@ const ADDED: [&str; 3] = ["extra", "updates", "weak-updates"];
 pub(super) const MAX_LIST_BYTES: u64 = 8 << 20;
 /// Most modules of a kernel.
 const MAX_MODULES: usize = 20_000;
-/// Most directories that are looked into for modules of a kernel, and how deep.
-const MAX_DIRECTORIES: usize = 5000;
+/// Most names that are looked at for modules of a kernel, and how deep.
+const MAX_NAMES: usize = 100_000;
 const MAX_DEPTH: usize = 64;
 
 /// The name of the module that a path leads to, with `_` for `-`; none if it is no module.
@@ -77,8 +77,12 @@ pub(super) fn read(root: &Root<'_>, directory: &str) -> Result<Modules, FsError>
     Ok(modules)
 }
 
-/// Reads modules.dep: a path in each line, then a colon and what it needs. Paths are relative, but for old depmods.
-pub(super) fn parse_dep(list: &[u8], directory: &str) -> Result<BTreeMap<String, String>, FsError> {
+/// Reads modules.dep: a path in each line, then a colon and what it needs. Paths are relative to `directory`, but for those
+/// of old depmods. Gives paths in the image, by name.
+///
+/// # Errors
+/// [`FsError::Limit`], if there are more modules than any kernel has.
+pub fn parse_dep(list: &[u8], directory: &str) -> Result<BTreeMap<String, String>, FsError> {
     let mut paths = BTreeMap::new();
     for line in String::from_utf8_lossy(list).lines() {
         let Some((path, _)) = line.split_once(':') else { continue };
@@ -103,11 +107,12 @@ fn walk(root: &Root<'_>, top: &str, modules: &mut Modules) -> Result<(), FsError
     let mut todo = vec![(top.to_owned(), 0)];
     let mut seen = 0;
     while let Some((directory, depth)) = todo.pop() {
-        seen += 1;
-        if seen > MAX_DIRECTORIES || depth > MAX_DEPTH {
-            return Err(FsError::Limit { what: "the tree of modules", limit: MAX_DIRECTORIES as u64 });
+        let entries = root.list(&directory)?.unwrap_or_default();
+        seen += entries.len();
+        if seen > MAX_NAMES || depth > MAX_DEPTH {
+            return Err(FsError::Limit { what: "the tree of modules", limit: MAX_NAMES as u64 });
         }
-        for entry in root.list(&directory)?.unwrap_or_default() {
+        for entry in entries {
             let path = format!("{directory}/{}", entry.name);
             match (entry.kind, module_name(&entry.name)) {
                 (Kind::Directory, _) => todo.push((path, depth + 1)),
@@ -141,6 +146,6 @@ pub(super) fn builtin(root: &Root<'_>, directory: Option<&str>) -> Known<BTreeSe
 }
 
 /// Reads modules.builtin: a path in each line.
-pub(super) fn parse_builtin(list: &[u8]) -> BTreeSet<String> {
+pub fn parse_builtin(list: &[u8]) -> BTreeSet<String> {
     String::from_utf8_lossy(list).lines().filter_map(module_name).collect()
 }

@@ -37,19 +37,15 @@ pub(super) fn in_boot(root: &Root<'_>) -> Result<BTreeMap<String, String>, FsErr
     Ok(kernels)
 }
 
-/// The release of the kernel that a menu's entry boots; none if nothing tells it. `image` is where the kernel is.
-pub(super) fn of_entry(root: &Root<'_>, entry: &BootEntry, image: Option<&str>) -> Result<Option<String>, FsError> {
+/// The release of the kernel that a menu's entry boots, if the entry names it.
+pub(super) fn of_entry(entry: &BootEntry) -> Option<&str> {
     let mut parts = entry.linux.rsplit('/');
     let by_name = parts.next().and_then(by_name);
-    let is_plain = entry.linux.ends_with("/linux");
     // The layout of systemd: the machine, the release, then plain `linux`.
-    let by_directory = parts.next().filter(|_| is_plain && entry.linux.split('/').count() > 2);
-    let named = entry.version.as_deref().filter(|version| !version.starts_with(RESCUE)).or(by_name).or(by_directory);
-    match (named.filter(|release| !release.is_empty()), image) {
-        (Some(release), _) => Ok(Some(release.to_owned())),
-        (None, Some(image)) => by_content(root, image),
-        (None, None) => Ok(None),
-    }
+    let is_plain = entry.linux.ends_with("/linux") && entry.linux.split('/').count() > 2;
+    let by_directory = parts.next().filter(|_| is_plain);
+    let version = entry.version.as_deref().filter(|version| !version.starts_with(RESCUE));
+    version.or(by_name).or(by_directory).filter(|release| !release.is_empty())
 }
 
 /// The release in the name of a kernel; none in that of a rescue kernel.
@@ -59,7 +55,8 @@ fn by_name(name: &str) -> Option<&str> {
     (is_release && !release.ends_with(".hmac") && !release.ends_with(".old")).then_some(release)
 }
 
-fn by_content(root: &Root<'_>, image: &str) -> Result<Option<String>, FsError> {
+/// The release of the kernel at `image`, as it says itself; none if it does not.
+pub(super) fn by_content(root: &Root<'_>, image: &str) -> Result<Option<String>, FsError> {
     let Some(file) = root.open(image)? else { return Ok(None) };
     let mut file = BufReader::with_capacity(PIECE_BYTES, file.take(MAX_IMAGE_BYTES));
     match Compression::peek(&mut file)? {

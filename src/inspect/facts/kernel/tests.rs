@@ -146,6 +146,21 @@ fn a_release_is_read_from_the_kernel_itself_if_nothing_else_tells_it() {
 }
 
 #[test]
+fn only_so_many_kernels_are_searched_and_described() {
+    let tree = plain();
+    for number in 0..=super::MAX_KERNELS {
+        tree.file(&format!("boot/odd{number}"), "nothing");
+        tree.file(&format!("boot/loader/entries/{number}.conf"), format!("linux /odd{number}\n"));
+    }
+    assert!(matches!(kernels(&tree.root()), Known::Unknown(why) if why.contains("without a release")));
+    let tree = plain();
+    for number in 0..super::MAX_KERNELS {
+        tree.file(&format!("boot/vmlinuz-5.{number}"), "kernel");
+    }
+    assert!(matches!(kernels(&tree.root()), Known::Unknown(why) if why.contains("number of kernels")));
+}
+
+#[test]
 fn an_initramfs_with_modules_of_another_kernel_has_none_for_this_one() {
     let tree = plain();
     tree.file("boot/initrd.img-6.1.0-1", initramfs(&["usr/lib/modules/5.0/kernel/nvme.ko", "modules/own.ko"]));
@@ -338,6 +353,17 @@ fn what_cannot_be_read_is_unknown_and_not_absent() {
     let Known::Is(kernels) = kernels(&root) else { panic!("known") };
     assert!(matches!(kernels[0].modules, Known::Unknown(_)));
     assert!(matches!(kernels[0].builtin, Known::Is(_)));
+}
+
+#[test]
+fn a_menu_in_boot_is_enough_if_the_efi_system_partition_cannot_be_read() {
+    let tree = plain();
+    let mut root = tree.root();
+    root.join("/boot/efi", Box::new(Broken(Identity::default())));
+    assert!(matches!(kernels(&root), Known::Unknown(_)), "there may be another menu on it");
+    tree.file("boot/grub/grub.cfg", "menuentry a {\n linux /vmlinuz-6.1.0-1\n}\n");
+    let Known::Is(kernels) = kernels(&root) else { panic!("the menu is there") };
+    assert_eq!((kernels.len(), kernels[0].is_bootable), (1, true));
 }
 
 proptest! {
