@@ -8,6 +8,7 @@ use super::rule;
 use super::table::Check;
 use crate::inspect::facts::Known;
 use crate::inspect::facts::gather::Facts;
+use crate::inspect::facts::kernel::Kernel;
 use crate::inspect::profile::Profile;
 use crate::inspect::report::{Finding, KernelSummary, Report, Severity, Status, Verdicts};
 
@@ -78,7 +79,7 @@ fn applies(check: &Check, context: &Context<'_>) -> Holds {
 
 fn kernels(facts: &Facts<'_>) -> Vec<KernelSummary> {
     let kernels = facts.boot.kernels.as_known().map_or(&[] as &[_], Vec::as_slice);
-    let summary = |kernel: &crate::inspect::facts::kernel::Kernel| KernelSummary {
+    let summary = |kernel: &Kernel| KernelSummary {
         release: kernel.release.clone(),
         is_bootable: kernel.is_bootable,
         initramfs: match &kernel.initramfs {

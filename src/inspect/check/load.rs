@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::table::{Case, Check, Rule};
+use super::table::{Check, Rule};
+use super::version::Version;
 
 const BUILT_IN: &str = include_str!("table.toml");
 /// Most checks, those that are built in included.
@@ -184,25 +185,17 @@ fn validate_rule(rule: &Rule, depth: usize, rules: &mut usize) -> Result<(), &'s
         return Err("has too many rules within it");
     }
     let Some(below) = depth.checked_sub(1) else { return Err("is nested too deep") };
-    let inner: Vec<&Rule> = match rule {
-        Rule::All(rules) | Rule::Any(rules) => rules.iter().collect(),
-        Rule::Cases(cases) => cases.iter().map(|case| &case.rule).collect(),
-        Rule::When(case) => {
-            let case: &Case = case;
-            vec![&case.rule]
-        }
-        other => return if is_empty(other) { Err("asks for nothing") } else { Ok(()) },
-    };
-    if inner.is_empty() {
-        return Err("has no rule within it");
+    if asks_nothing(rule) {
+        return Err("asks for nothing");
     }
-    inner.into_iter().try_for_each(|rule| validate_rule(rule, below, rules))
+    rule.inner().into_iter().try_for_each(|rule| validate_rule(rule, below, rules))
 }
 
 /// Whether a rule would hold, or fail, whatever an image is.
-fn is_empty(rule: &Rule) -> bool {
+fn asks_nothing(rule: &Rule) -> bool {
     match rule {
-        Rule::All(_) | Rule::Any(_) | Rule::Cases(_) | Rule::When(_) => false,
+        Rule::All(rules) | Rule::Any(rules) => rules.is_empty(),
+        Rule::Cases(cases) => cases.is_empty(),
         Rule::File(file) => file.any_of.is_empty(),
         Rule::Link(link) => link.any_of.is_empty() || link.to.is_empty(),
         Rule::Absent(absent) => absent.paths.is_empty(),
@@ -211,17 +204,18 @@ fn is_empty(rule: &Rule) -> bool {
         Rule::NotEnabled(services) => services.services.is_empty(),
         Rule::UnitOrder(order) => order.not_after.is_empty(),
         Rule::Ini(ini) => ini.files.is_empty() || (ini.not.is_empty() && ini.has.is_empty()),
-        Rule::InfVersion(inf) => inf.files.is_empty(),
+        Rule::InfVersion(inf) => inf.files.is_empty() || !is_version(&inf.at_least),
         Rule::CloudConfig(config) => config.values.is_empty(),
         Rule::Interpreter(interpreter) => interpreter.scripts.is_empty(),
         Rule::Permissions(permissions) => permissions.paths.is_empty(),
         Rule::Module(module) => module.all_of.is_empty(),
-        Rule::ModuleVersion(version) => version.module.is_empty() || version.at_least.is_empty(),
+        Rule::ModuleVersion(version) => version.module.is_empty() || !is_version(&version.at_least),
         Rule::Initramfs(initramfs) => initramfs.module.is_empty(),
         Rule::ModuleNotBlocked(module) => module.module.is_empty(),
         Rule::KernelArgument(argument) => argument.any_of.is_empty(),
         Rule::DeviceNames(names) => names.not.is_empty(),
-        Rule::CloudInitDatasource(_)
+        Rule::When(_)
+        | Rule::CloudInitDatasource(_)
         | Rule::CloudInitDetection(_)
         | Rule::CloudInitNotDisabled(_)
         | Rule::CloudInitDistro(_)
@@ -229,4 +223,8 @@ fn is_empty(rule: &Rule) -> bool {
         | Rule::Firmware(_)
         | Rule::Partitions(_) => false,
     }
+}
+
+fn is_version(text: &str) -> bool {
+    Version::parse(text).is_some()
 }

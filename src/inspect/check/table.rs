@@ -126,6 +126,43 @@ pub enum Rule {
     Partitions(Nothing),
 }
 
+impl Rule {
+    /// The rules within a rule.
+    pub fn inner(&self) -> Vec<&Self> {
+        match self {
+            Self::All(rules) | Self::Any(rules) => rules.iter().collect(),
+            Self::Cases(cases) => cases.iter().map(|case| &case.rule).collect(),
+            Self::When(case) => vec![&case.rule],
+            Self::File(_)
+            | Self::Link(_)
+            | Self::Absent(_)
+            | Self::Package(_)
+            | Self::NoPackage(_)
+            | Self::Enabled(_)
+            | Self::NotEnabled(_)
+            | Self::UnitOrder(_)
+            | Self::Ini(_)
+            | Self::InfVersion(_)
+            | Self::CloudConfig(_)
+            | Self::CloudInitDatasource(_)
+            | Self::CloudInitDetection(_)
+            | Self::CloudInitNotDisabled(_)
+            | Self::CloudInitDistro(_)
+            | Self::Interpreter(_)
+            | Self::Permissions(_)
+            | Self::Module(_)
+            | Self::ModuleVersion(_)
+            | Self::Initramfs(_)
+            | Self::ModuleNotBlocked(_)
+            | Self::BootDrivers(_)
+            | Self::KernelArgument(_)
+            | Self::DeviceNames(_)
+            | Self::Firmware(_)
+            | Self::Partitions(_) => Vec::new(),
+        }
+    }
+}
+
 /// A rule without parameters: `{}`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

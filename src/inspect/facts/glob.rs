@@ -36,8 +36,7 @@ pub fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
 /// [`FsError`], if a directory cannot be read.
 pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
     let mut found = vec![String::new()];
-    let mut steps = pattern.split('/').filter(|step| !step.is_empty()).peekable();
-    while let Some(step) = steps.next() {
+    for step in pattern.split('/').filter(|step| !step.is_empty()) {
         let mut next = Vec::new();
         for directory in &found {
             if step.contains('*') {

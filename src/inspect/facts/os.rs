@@ -87,7 +87,7 @@ fn from_os_release(text: &str, path: &str) -> Os {
     let value = |wanted: &str| {
         let lines = text.lines().filter_map(|line| line.trim().split_once('='));
         // As in a shell, the last assignment counts.
-        lines.filter(|(key, _)| *key == wanted).last().map(|(_, value)| unquoted(value))
+        lines.filter(|(key, _)| *key == wanted).next_back().map(|(_, value)| unquoted(value))
     };
     let id = value("ID").unwrap_or_else(|| "linux".to_owned()).to_lowercase();
     Os {

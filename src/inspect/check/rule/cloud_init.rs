@@ -61,7 +61,7 @@ fn ds_identify(context: &Context<'_>) -> Result<Outcome, FactError> {
     };
     let value = |key: &str| {
         let lines = text.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(name, _)| name.trim() == key).last().map(|(_, value)| value.trim().to_owned())
+        lines.filter(|(name, _)| name.trim() == key).next_back().map(|(_, value)| value.trim().to_owned())
     };
     let policy = value("policy").unwrap_or_default();
     let source = value("datasource");

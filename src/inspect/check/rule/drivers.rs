@@ -10,6 +10,7 @@ use crate::inspect::facts::glob;
 use crate::inspect::facts::kernel::{Kernel, ModuleInfo};
 use crate::inspect::facts::modprobe::canonical;
 use crate::inspect::facts::text::{self, FactError, unreadable};
+use crate::inspect::report::Status;
 
 const NO_KERNEL: &str = "there is no kernel";
 /// What programs that make an initramfs are told to put into it.
@@ -113,7 +114,7 @@ pub(super) fn module_version(rule: &ModuleVersion, context: &Context<'_>) -> Out
 
 pub(super) fn initramfs(rule: &Initramfs, context: &Context<'_>) -> Outcome {
     let found = for_each_kernel(context, |kernel| early(kernel, &rule.module));
-    if found.status != crate::inspect::report::Status::Fail {
+    if found.status != Status::Fail {
         return found;
     }
     match named(&rule.module, context) {
@@ -194,9 +195,7 @@ pub(super) fn boot_drivers(context: &Context<'_>) -> Outcome {
         let some = Outcome::any(each.clone());
         let all = Outcome::all(each);
         match (all.status, some.status) {
-            (crate::inspect::report::Status::Fail, crate::inspect::report::Status::Pass) if !is_said => {
-                Outcome { status: crate::inspect::report::Status::Warn, ..all }
-            }
+            (Status::Fail, Status::Pass) if !is_said => Outcome { status: Status::Warn, ..all },
             _ => all,
         }
     })

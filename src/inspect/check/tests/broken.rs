@@ -152,7 +152,7 @@ const CLOUD_INIT: &[Row] = &[
         image.replace("etc/cloud/cloud.cfg", "    apply_network_config: False\n", "");
     }),
     ("CI-06", Warn, "disable_root is true", |image| {
-        image.replace("etc/cloud/cloud.cfg", "disable_root: false", "disable_root: true")
+        image.replace("etc/cloud/cloud.cfg", "disable_root: false", "disable_root: true");
     }),
     ("CI-06", Warn, "default_user.name is", |image| image.replace("etc/cloud/cloud.cfg", "name: root", "name: centos")),
     ("CI-06", Warn, "distro is debian", |image| image.replace("etc/cloud/cloud.cfg", "distro: rhel", "distro: debian")),
@@ -234,7 +234,7 @@ const NETWORK: &[Row] = &[
     ("BN-05", Fail, "does not name its interpreter", |image| image.write(PLUG_IN, "import six\n")),
     ("BN-05", Pass, "", |image| setup_instead(image)),
     ("BN-06", Fail, "NetworkManager is started", |image| {
-        image.write_unit("NetworkManager", "[Unit]\n", "multi-user.target")
+        image.write_unit("NetworkManager", "[Unit]\n", "multi-user.target");
     }),
     ("BN-06", Fail, "wicked is started", |image| image.write_unit("wicked", "[Unit]\n", "multi-user.target")),
     ("BN-06", Fail, "netplan", |image| image.write("etc/netplan/50-cloud-init.yaml", "network: {version: 2}\n")),
@@ -245,7 +245,7 @@ const NETWORK: &[Row] = &[
     }),
     ("BN-06", Pass, "", distributed),
     ("BN-06", Fail, "there is no service NetworkManager", |image| {
-        image.profile.network_mode = Some(NetworkMode::Distributed)
+        image.profile.network_mode = Some(NetworkMode::Distributed);
     }),
     ("BN-06", Fail, "00-server.conf is left", |image| {
         distributed(image);
@@ -256,7 +256,7 @@ const NETWORK: &[Row] = &[
     ("BN-07", Warn, "others than its owner", |image| image.chmod(PLUG_IN, 0o770)),
     ("BN-07", Pass, "", |image| image.chmod("opt/huawei", 0o755)),
     ("BN-08", Warn, "After=cloud-final.service", |image| {
-        image.replace(UNIT, "After=dbus.service", "After=cloud-final.service")
+        image.replace(UNIT, "After=dbus.service", "After=cloud-final.service");
     }),
     ("BN-08", Warn, "Requires=x.service cloud-final.service", |image| {
         image.write(
@@ -277,7 +277,7 @@ const NETWORK: &[Row] = &[
 const DRIVERS: &[Row] = &[
     ("SDI-01", Fail, "has no scsi_ep_front", |image| image.kernel().modules = Known::Is(Default::default())),
     ("SDI-01", Fail, "was built for 3.10.0-862", |image| {
-        image.replace(SDI_MODULE, "3.10.0-957.el7.x86_64", "3.10.0-862.el7.x86_64")
+        image.replace(SDI_MODULE, "3.10.0-957.el7.x86_64", "3.10.0-862.el7.x86_64");
     }),
     ("SDI-01", Pass, "", |image| {
         let path = format!("lib/modules/{RELEASE}/weak-updates/scsi_ep_front.ko");
@@ -287,7 +287,7 @@ const DRIVERS: &[Row] = &[
     ("SDI-01", Warn, "does not say that it drives", |image| image.replace(SDI_MODULE, "1610", "1611")),
     ("SDI-01", Unknown, "does not say which kernel", |image| image.write(SDI_MODULE, "")),
     ("SDI-01", Unknown, "cannot be read", |image| {
-        image.kernel().modules = Known::Unknown("modules.dep cannot be read".to_owned())
+        image.kernel().modules = Known::Unknown("modules.dep cannot be read".to_owned());
     }),
     ("SDI-01", Fail, "there is no kernel", |image| image.boot.kernels = Known::Is(Vec::new())),
     ("SDI-01", Fail, "4.0 has no", |image| {
@@ -414,10 +414,10 @@ const LAYOUT: &[Row] = &[
     ("CON-01", Warn, "lacks console=ttyAMA0", |image| image.write_program("usr/lib/systemd/systemd", 183)),
     ("CON-01", Warn, "no command line", |image| image.boot.command_lines = Known::Is(Vec::new())),
     ("RES-01", Warn, "70-persistent-net.rules", |image| {
-        image.write("etc/udev/rules.d/70-persistent-net.rules", "SUBSYSTEM==\"net\"\n")
+        image.write("etc/udev/rules.d/70-persistent-net.rules", "SUBSYSTEM==\"net\"\n");
     }),
     ("RES-01", Warn, "ifcfg-eth0", |image| {
-        image.write("etc/sysconfig/network-scripts/ifcfg-eth0", "DEVICE=eth0\nHWADDR=x\n")
+        image.write("etc/sysconfig/network-scripts/ifcfg-eth0", "DEVICE=eth0\nHWADDR=x\n");
     }),
     ("RES-01", Pass, "", |image| image.write("etc/sysconfig/network-scripts/ifcfg-lo", "DEVICE=lo and more\n")),
     ("RES-01", Warn, "machine-id", |image| image.write("etc/machine-id", "0123456789abcdef0123456789abcdef\n")),

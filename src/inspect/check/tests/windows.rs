@@ -57,7 +57,8 @@ fn an_image_of_windows_passes_its_own_checks_alone() {
 
 #[test]
 fn what_windows_lacks_fails() {
-    let broken: [(&str, fn(&Image)); 7] = [
+    type Row = (&'static str, fn(&Image));
+    let broken: [Row; 7] = [
         ("CB-01", |image| image.remove(CONF)),
         ("CB-01", |image| image.replace(CONF, "MTUPlugin", "OtherPlugin")),
         ("CB-01", |image| image.replace(CONF, "ConfigDriveService", "EC2Service")),
