@@ -19,11 +19,12 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bms_agent::agent::{Agent, Install, InstallRequest, Journal, SharedClock};
+use bms_agent::agent::{Agent, InspectionSettings, Install, InstallRequest, Journal, SharedClock};
 use bms_agent::clock::SystemClock;
 use bms_agent::disk::discovery::Discovery;
 use bms_agent::disk::roots::Roots;
 use bms_agent::disk::selector::Selector;
+use bms_agent::inspect::policy::Choice;
 use bms_agent::operation::Operation;
 use bms_agent::operation::registry::{Registry, Request};
 use bms_agent::provision::install::Resources;
@@ -174,6 +175,7 @@ impl Bench {
             selector: Selector { name: Some(self.disk.name()), ..Selector::default() },
             image: ImageSpec { layout: self.image.layout, root: None, logical_block_size: None },
             options: Options::default(),
+            inspection: Choice::default(),
         };
         let id = Request { id: Uuid::new_v4(), digest: [0; 32] };
         let start = Instant::now();
@@ -200,6 +202,7 @@ impl Bench {
             journal: Journal::open(self.work.path())?,
             repositories: BTreeMap::new(),
             http: HttpAccess::default(),
+            inspection: InspectionSettings::off(),
             tokens: PlanTokens::default(),
             resources: Resources {
                 memory_bytes: MEMORY_BYTES.max(WORKER_BYTES * workers as u64),

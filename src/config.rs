@@ -234,7 +234,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
 
-    use super::{Config, ConfigError};
+    use super::{Config, ConfigError, InspectionTable};
+    use crate::inspect::policy::Policy;
+    use crate::inspect::profile::{NetworkMode, Profile, Sdi};
     use crate::net::allowed::AllowedUrls;
     use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
@@ -265,7 +267,9 @@ mod tests {
              write_workers = 4\nlog = \"debug,h2=warn\"\ndrain_seconds = 0\n\
              allowed_urls = [\"https://images.example/os/\"]\n\
              [http]\nca = \"/etc/ca.pem\"\nproxy = \"http://proxy:3128\"\nretry_seconds = 7\n\
-             [repositories.main]\nlocation = \"/srv/images\"\n",
+             [repositories.main]\nlocation = \"/srv/images\"\n\
+             [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
+             [profiles.own]\nnetwork_mode = \"distributed\"\nsdi = \"sdi3.0\"\n",
         );
         let expected = Config {
             socket: PathBuf::from("/tmp/a.sock"),
@@ -286,6 +290,15 @@ mod tests {
                 retry_seconds: 7,
                 stall_seconds: 30,
             },
+            inspection: InspectionTable {
+                policy: Policy::Require,
+                profile: "own".to_owned(),
+                checks: PathBuf::from("/srv/checks"),
+            },
+            profiles: BTreeMap::from([(
+                "own".to_owned(),
+                Profile { network_mode: Some(NetworkMode::Distributed), sdi: Some(Sdi::Sdi3_0), ..Profile::default() },
+            )]),
         };
         assert_eq!(config.expect("valid"), expected);
         assert_eq!(load("write_workers = 0").expect("zero").write_workers, None);

@@ -13,8 +13,8 @@ use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    CaptureImageRequest, InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest,
-    PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
+    CaptureImageRequest, InspectImageRequest, InspectImageResponse, InstallImageRequest, PlanInstallRequest,
+    PlanInstallResponse, PushBegin, PushImageRequest, PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
 use bms_agent::rpc::server;
 use hyper_util::rt::TokioIo;
@@ -136,6 +136,10 @@ impl ProvisioningService for NullSink {
         _: Request<StreamCaptureRequest>,
     ) -> Result<Response<Self::StreamCaptureStream>, Status> {
         Ok(Response::new(tokio_stream::empty()))
+    }
+
+    async fn inspect_image(&self, _: Request<InspectImageRequest>) -> Result<Response<InspectImageResponse>, Status> {
+        Ok(Response::new(InspectImageResponse::default()))
     }
 
     async fn push_image(

@@ -32,6 +32,14 @@ pub struct InspectionSettings {
     pub inspector: Inspector,
 }
 
+impl InspectionSettings {
+    /// Installs look into nothing, unless they are asked to.
+    pub fn off() -> Self {
+        let settings = Settings { policy: Policy::Off, ..Settings::default() };
+        Self { settings, checks: Arc::new(Checks::default()), inspector: Inspector::default() }
+    }
+}
+
 /// What is looked into.
 #[derive(Debug, Clone)]
 pub enum Subject {

@@ -6,12 +6,16 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::{Agent, AgentError, CaptureRequest, InstallRequest, Journal, NewImage, SharedClock, VerifyAgainst};
+use super::{
+    Agent, AgentError, CaptureRequest, InspectionSettings, InstallRequest, Journal, NewImage, SharedClock,
+    VerifyAgainst,
+};
 use crate::clock::SystemClock;
 use crate::disk::fixture::Fixture;
 use crate::disk::selector::Selector;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind};
+use crate::inspect::policy::Choice;
 use crate::operation::registry::{Registry, Request};
 use crate::provision::feed::Encoding;
 use crate::provision::install::Resources;
@@ -32,6 +36,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         journal: Journal::open(&fixture.path("")).expect("opened"),
         repositories: BTreeMap::new(),
         http: HttpAccess::default(),
+        inspection: InspectionSettings::off(),
         tokens: PlanTokens::default(),
         resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
         clock: SharedClock(clock),
@@ -45,7 +50,7 @@ fn selector(serial: &str) -> Selector {
 fn request(serial: &str) -> InstallRequest {
     let layout = Layout::new(1 << 30, GroupSize::default());
     let image = ImageSpec { layout, root: None, logical_block_size: None };
-    InstallRequest { selector: selector(serial), image, options: Options::default() }
+    InstallRequest { selector: selector(serial), image, options: Options::default(), inspection: Choice::default() }
 }
 
 fn id(id: u128) -> Request {

@@ -1,16 +1,37 @@
 //! A look into a disk or image, from its volumes to what its files come to. To be called only in the sandboxed child, and
 //! in tests.
 
+mod boot;
+mod parts;
+
+use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::check::Checks;
+use super::check::{self, Checks};
+use super::facts::Known;
+use super::facts::gather::Facts;
+use super::facts::layout::Layout;
+use super::facts::os::{Family, Os as FoundOs};
+use super::fs::directory::DirectoryFs;
 use super::profile::Profile;
-use super::reader::DiskReader;
+use super::reader::{DiskReader, Metered};
 use super::report::Report;
-use crate::image::manifest::{Manifest, Os};
+use super::root::assemble::{Installed, assemble};
+use super::root::{Root, Unreached};
+use super::volumes;
+use crate::disk::table::{PartitionTable, TableKind};
+use crate::image::manifest::{Manifest, Os, OsFamily};
+use crate::text::{chain, printable};
+
+/// Most bytes that are read of a disk or image.
+const MAX_READ_BYTES: u64 = 512 << 20;
+/// Logical block sizes, the likelier first.
+const BLOCK_SIZES: [u32; 2] = [512, 4096];
+/// Most notes of an examination.
+const MAX_NOTES: usize = 64;
 
 /// What to look into, and for what.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,12 +73,85 @@ impl Examination {
 
 /// Looks into a disk or image.
 pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
-    let _ = (disk, request);
-    todo!()
+    let disk: Rc<dyn DiskReader> = Rc::new(Metered::new(disk.clone(), MAX_READ_BYTES));
+    let table = match table(&*disk, request.logical_block_size) {
+        Ok(table) => table,
+        Err(why) => return unknown(request, &why, Vec::new()),
+    };
+    let parts::Found { parts, mut notes } = parts::find(&disk, &table);
+    let assembled = assemble(&parts);
+    notes.extend(assembled.unread);
+    match assembled.systems.as_slice() {
+        [system] => of_system(system, boot::layout(&*disk, &table, system.partition), request, notes),
+        [] if notes.is_empty() => unknown(request, "no system was found on it", notes),
+        [] => unknown(request, "no system was found in what could be read", notes),
+        several => {
+            let names: Vec<_> = several.iter().map(|system| system.name.as_str()).collect();
+            unknown(request, &format!("there are several systems, on {}", names.join(" and on ")), notes)
+        }
+    }
 }
 
 /// Looks at the running system.
 pub fn examine_host(request: &Request) -> Examination {
-    let _ = request;
-    todo!()
+    match DirectoryFs::open(Path::new("/")) {
+        Ok(files) => {
+            let root = Root::new(Box::new(files));
+            let layout = Known::Unknown("a running system is not looked at as a disk".to_owned());
+            let facts = boot::facts(&root, layout);
+            of_facts(&Facts::gather(&root, facts), request, Vec::new())
+        }
+        Err(error) => unknown(request, &chain(&error), Vec::new()),
+    }
+}
+
+fn of_system(system: &Installed<'_>, layout: Known<Layout>, request: &Request, mut notes: Vec<String>) -> Examination {
+    for join in &system.joins {
+        if let Err(why) = &join.outcome {
+            notes.push(format!("{} is not looked into: {why}", join.at));
+        }
+    }
+    of_facts(&Facts::gather(&system.root, boot::facts(&system.root, layout)), request, notes)
+}
+
+/// What is said of a disk or image of which nothing is known.
+fn unknown(request: &Request, why: &str, mut notes: Vec<String>) -> Examination {
+    let root = Root::new(Box::new(Unreached::new(why.to_owned())));
+    let facts = boot::facts(&root, Known::Unknown(why.to_owned()));
+    notes.insert(0, why.to_owned());
+    of_facts(&Facts::gather(&root, facts), request, notes)
+}
+
+fn of_facts(facts: &Facts<'_>, request: &Request, mut notes: Vec<String>) -> Examination {
+    notes.truncate(MAX_NOTES);
+    let notes = notes.iter().map(|note| printable(note)).collect();
+    let report = check::evaluate(&request.checks, facts, &request.profile);
+    let architecture = report.architecture.clone().unwrap_or_default();
+    let found = facts.os.as_known().and_then(Option::as_ref);
+    let os = found.map(|os| manifest_os(os, architecture));
+    Examination { report, os, notes, read_bytes: 0, fetched_bytes: 0 }
+}
+
+fn manifest_os(os: &FoundOs, architecture: String) -> Os {
+    let family = match os.family {
+        Family::Linux => OsFamily::Linux,
+        Family::Windows => OsFamily::Windows,
+    };
+    let version = printable(os.version.as_deref().unwrap_or_default());
+    Os { family, distro: printable(&os.id), version, architecture }
+}
+
+/// The partition table, for whichever block size shows one.
+fn table(disk: &dyn DiskReader, logical_block_size: Option<u32>) -> Result<PartitionTable, String> {
+    let sizes = logical_block_size.map_or(BLOCK_SIZES.to_vec(), |size| vec![size]);
+    let mut best = None;
+    for size in sizes {
+        let table = volumes::read_table(disk, size).map_err(|error| chain(&error))?;
+        // A GPT has an MBR before it, which the other size shows.
+        match (&best, table.kind) {
+            (_, TableKind::Gpt) | (None, _) => best = Some(table),
+            (Some(_), TableKind::Mbr | TableKind::None) => {}
+        }
+    }
+    best.ok_or_else(|| "no block size was tried".to_owned())
 }

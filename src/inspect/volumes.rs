@@ -65,7 +65,8 @@ fn conflict(kind: TableKind, partition: &Partition, other: &Partition) -> bool {
     partition.number != other.number && a.start < b.end && b.start < a.end && !contained
 }
 
-fn is_container(kind: TableKind, partition: &Partition) -> bool {
+/// Whether a partition only holds others.
+pub(super) fn is_container(kind: TableKind, partition: &Partition) -> bool {
     kind == TableKind::Mbr && CONTAINERS.contains(&partition.type_id.as_str())
 }
 

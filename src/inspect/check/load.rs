@@ -60,7 +60,7 @@ pub enum ChecksError {
 }
 
 /// A table of checks, by which findings are ordered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Checks {
     #[serde(rename = "check", default)]

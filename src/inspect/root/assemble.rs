@@ -104,6 +104,8 @@ pub enum System {
 pub struct Installed<'a> {
     /// Where its root is, for people: `partition 2`.
     pub name: String,
+    /// Number of the partition that its root is on, as in [`Part`].
+    pub partition: u32,
     /// Its kind.
     pub system: System,
     /// Its files.
@@ -192,7 +194,8 @@ fn is_windows(fs: &dyn FileSystem) -> Result<bool, FsError> {
 /// Joins what belongs to a root into it.
 fn install<'a>(parts: &'a [Part<'a>], part: &'a Part<'a>, system: System, top: &str) -> Installed<'a> {
     let fs = view(part, top);
-    let mut installed = Installed { name: part.name(), system, root: Root::new(fs), joins: Vec::new() };
+    let mut installed =
+        Installed { name: part.name(), partition: part.partition, system, root: Root::new(fs), joins: Vec::new() };
     if system == System::Windows {
         return installed;
     }

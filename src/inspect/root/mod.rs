@@ -11,6 +11,8 @@ pub mod assemble;
 mod source;
 mod view;
 
+pub(super) use self::view::Unreached;
+
 #[cfg(test)]
 mod tests;
 

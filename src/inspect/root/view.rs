@@ -51,13 +51,13 @@ impl FileSystem for Below<'_> {
 /// A file system that could not be joined in: every question about it is answered with the reason, so that nothing in it
 /// passes for absent.
 #[derive(Debug)]
-pub(super) struct Unreached {
+pub(in crate::inspect) struct Unreached {
     identity: Identity,
     why: String,
 }
 
 impl Unreached {
-    pub(super) fn new(why: String) -> Self {
+    pub(in crate::inspect) fn new(why: String) -> Self {
         Self { identity: Identity::default(), why }
     }
 

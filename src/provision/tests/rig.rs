@@ -115,6 +115,7 @@ impl Rig {
             device: &self.device,
             plan: &plan,
             records,
+            inspection: None,
             resources: self.resources(),
             operation: Uuid::from_u128(7),
             started_at: 1,
