@@ -58,6 +58,8 @@ pub struct Partition {
     pub label: String,
     /// Type: a GUID in a GPT, `0x83` and the like in an MBR.
     pub type_id: String,
+    /// What `PARTUUID=` names it by: its own GUID in a GPT, the disk's number and its own in an MBR.
+    pub part_uuid: String,
 }
 
 /// The partition table of a disk.

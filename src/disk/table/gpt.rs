@@ -127,6 +127,7 @@ fn header_crc(header: &[u8]) -> Option<u32> {
 /// The partition of an entry; none if the entry is unused, or does not lie on the disk.
 fn partition<R: Read + Seek>(blocks: &Blocks<'_, R>, number: u32, entry: &[u8]) -> Option<Partition> {
     let type_guid: [u8; 16] = *entry.first_chunk()?;
+    let part_guid: [u8; 16] = *entry.get(16..)?.first_chunk()?;
     let (first, last) = (u64_at(entry, 32)?, u64_at(entry, 40)?);
     let count = last.checked_sub(first)?.checked_add(1)?;
     let (offset_bytes, size_bytes) = blocks.byte_range(first, count)?;
@@ -136,6 +137,7 @@ fn partition<R: Read + Seek>(blocks: &Blocks<'_, R>, number: u32, entry: &[u8]) 
         size_bytes,
         label: label(entry.get(56..128).unwrap_or_default()),
         type_id: uuid::Uuid::from_bytes_le(type_guid).to_string(),
+        part_uuid: uuid::Uuid::from_bytes_le(part_guid).to_string(),
     })
 }
 

@@ -22,8 +22,11 @@ const MAX_RECORDS: usize = MAX_PARTITIONS - 4;
 /// Number of the first logical partition.
 const FIRST_LOGICAL: u32 = 5;
 
-/// The four entries of a boot record. Unused ones have no blocks.
-pub(super) struct BootRecord([Entry; 4]);
+/// Where the disk's own number is, in bytes.
+const DISK_ID_OFFSET: usize = 440;
+
+/// The disk's number, and the four entries of a boot record. Unused ones have no blocks.
+pub(super) struct BootRecord(u32, [Entry; 4]);
 
 #[derive(Clone, Copy)]
 struct Entry {
@@ -61,12 +64,12 @@ impl BootRecord {
             }
             *entry = Entry { type_id: *raw.get(4)?, start: u32_at(raw, 8)?, blocks: u32_at(raw, 12)? };
         }
-        Some(Self(entries))
+        Some(Self(u32_at(block, DISK_ID_OFFSET)?, entries))
     }
 
     /// Whether an entry says that the disk has a GPT.
     pub(super) fn is_protective(&self) -> bool {
-        self.0.iter().any(|entry| entry.type_id == PROTECTIVE)
+        self.1.iter().any(|entry| entry.type_id == PROTECTIVE)
     }
 }
 
@@ -82,12 +85,16 @@ pub(super) fn read<R: Read + Seek>(
 ) -> Result<PartitionTable, TableError> {
     let mut partitions = Vec::new();
     let mut extended = None;
-    for (number, entry) in (1..).zip(record.0) {
+    let BootRecord(disk_id, entries) = *record;
+    for (number, entry) in (1..).zip(entries) {
         partitions.extend(partition(blocks, number, 0, entry));
         extended = extended.or(entry.is_extended().then_some(entry));
     }
     if let Some(extended) = extended {
         read_logical(blocks, extended, &mut partitions)?;
+    }
+    for partition in &mut partitions {
+        partition.part_uuid = format!("{disk_id:08x}-{:02x}", partition.number);
     }
     let kind = if partitions.is_empty() { TableKind::None } else { TableKind::Mbr };
     Ok(PartitionTable { kind, partitions })
@@ -106,7 +113,7 @@ fn read_logical<R: Read + Seek>(
     let mut number = FIRST_LOGICAL;
     while seen.len() < MAX_RECORDS && seen.insert(at) {
         let Some(block) = blocks.read(at, 1)? else { break };
-        let Some(BootRecord([logical, link, ..])) = BootRecord::parse(&block) else {
+        let Some(BootRecord(_, [logical, link, ..])) = BootRecord::parse(&block) else {
             break;
         };
         if logical.is_used() && !logical.is_extended() {
@@ -127,5 +134,5 @@ fn partition<R: Read + Seek>(blocks: &Blocks<'_, R>, number: u32, base: u64, ent
     let available = blocks.count.checked_sub(start).filter(|available| *available > 0 && entry.is_used())?;
     let (offset_bytes, size_bytes) = blocks.byte_range(start, available.min(u64::from(entry.blocks)))?;
     let type_id = format!("{:#04x}", entry.type_id);
-    Some(Partition { number, offset_bytes, size_bytes, label: String::new(), type_id })
+    Some(Partition { number, offset_bytes, size_bytes, label: String::new(), type_id, part_uuid: String::new() })
 }

@@ -32,7 +32,24 @@ fn gpt_disk(block_size: u32) -> Vec<u8> {
     {
         gpt[number] = gptman::GPTPartitionEntry {
             partition_type_guid: LINUX_GUID_BYTES,
-            unique_partition_guid: [u8::try_from(number).expect("small"); 16],
+            unique_partition_guid: [
+                0,
+                1,
+                2,
+                3,
+                4,
+                5,
+                6,
+                7,
+                8,
+                9,
+                10,
+                11,
+                12,
+                13,
+                14,
+                u8::try_from(number).expect("small"),
+            ],
             starting_lba: first,
             ending_lba: last,
             attribute_bits: 0,
@@ -76,6 +93,7 @@ fn a_gpt_is_read_with_either_block_size() {
             size_bytes: blocks * bytes,
             label: label.to_owned(),
             type_id: LINUX_GUID.to_owned(),
+            part_uuid: format!("03020100-0504-0706-0809-0a0b0c0d0e{number:02x}"),
         };
         assert_eq!(table.kind, TableKind::Gpt);
         assert_eq!(
@@ -210,7 +228,10 @@ fn an_mbr_is_read_with_its_logical_partitions() {
         set_entry(&mut disk, 200 * bytes, 1, (0x05, 100, 100));
         set_entry(&mut disk, 300 * bytes, 1, (0x05, 150, 50));
         set_entry(&mut disk, 350 * bytes, 0, (0x8e, 8, 20));
+        disk[440..444].copy_from_slice(&0x0bad_cafe_u32.to_le_bytes());
         let table = read_bytes(&disk, block_size);
+        let part_uuids: Vec<_> = table.partitions.iter().map(|p| p.part_uuid.as_str()).collect();
+        assert_eq!(part_uuids, ["0badcafe-01", "0badcafe-03", "0badcafe-04", "0badcafe-05", "0badcafe-06"]);
         let seen: Vec<_> = table
             .partitions
             .iter()

@@ -1,22 +1,54 @@
 //! The kernels of an image: which can be booted, with what modules, and what is in their initramfs.
+//!
+//! Facts only: whether a module fits its kernel, or a driver is missing, is for checks to say.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Known;
+use super::boot::{self, BootEntry};
+use super::cmdline::CommandLine;
+use super::initramfs;
+use crate::inspect::fs::{FsError, Kind};
+use crate::inspect::root::Root;
+use crate::text;
+
+pub mod alias;
+pub mod modinfo;
+mod modules;
+mod release;
+
+#[cfg(test)]
+mod tests;
+
+pub use self::modinfo::{ModuleError, ModuleInfo, module_info};
+pub(super) use self::modules::module_name;
+
+/// Most kernels of an image.
+const MAX_KERNELS: usize = 16;
+/// Most that is read and unpacked of all initramfs of an image, in bytes.
+const MAX_INITRAMFS_BYTES: u64 = 2 << 30;
+/// Names of an initramfs in /boot, around the release.
+const INITRAMFS_NAMES: [(&str, &str); 5] =
+    [("initramfs-", ".img"), ("initrd.img-", ""), ("initrd-", ""), ("initrd-", ".img"), ("initramfs-", "")];
 
 /// A kernel of the image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kernel {
     /// What `uname -r` would say.
     pub release: String,
-    /// Whether the boot loader offers it; whether it is in /boot, if the boot loader's menu cannot be read.
+    /// Whether the boot loader offers it; whether it is in /boot, if no boot loader's menu names any kernel.
     pub is_bootable: bool,
-    /// The kernel itself, as a path in the image; none if there are modules alone.
+    /// The kernel itself, as a path in the image; none if there are modules alone, or it is not where the menu says.
     pub image: Option<String>,
+    /// The command lines that the boot loader's menu has for it.
+    pub command_lines: Vec<CommandLine>,
     /// Modules that are compiled in, by name (with `_` for `-`).
     pub builtin: Known<BTreeSet<String>>,
-    /// Modules that can be loaded, by name (with `_` for `-`): paths in the image.
+    /// Modules that can be loaded, by name (with `_` for `-`): paths in the image, which may be links.
     pub modules: Known<BTreeMap<String, String>>,
+    /// Those of them that modules.dep does not name: modprobe will not find them.
+    pub unindexed: BTreeSet<String>,
     /// What is in its initramfs; none if it has none.
     pub initramfs: Known<Option<Initramfs>>,
 }
@@ -24,19 +56,165 @@ pub struct Kernel {
 /// An initramfs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Initramfs {
-    /// Its path in the image.
+    /// Its path in the image; that of the last if the boot loader joins several.
     pub path: String,
-    /// Modules in it, by name (with `_` for `-`): names of its entries.
+    /// Modules in it for its kernel, by name (with `_` for `-`): names of its entries.
     pub modules: BTreeMap<String, String>,
+    /// Releases of other kernels that it has modules for, which are of no use to this one.
+    pub other_releases: BTreeSet<String>,
 }
 
-/// What the `.modinfo` section of a module says.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ModuleInfo {
-    /// `version=`.
-    pub version: Option<String>,
-    /// `vermagic=`: the release of the kernel it is for comes first.
-    pub vermagic: Option<String>,
-    /// `alias=`, in order: patterns of modaliases.
-    pub aliases: Vec<String>,
+/// The kernels of an image, by release.
+pub fn kernels(root: &Root<'_>) -> Known<Vec<Kernel>> {
+    match find_kernels(root) {
+        Ok(kernels) => kernels,
+        Err(error) => Known::Unknown(text::chain(&error)),
+    }
+}
+
+/// What is known of a kernel before its files are read.
+#[derive(Debug, Default)]
+struct Draft {
+    is_bootable: bool,
+    image: Option<String>,
+    /// Entries of menus that boot it.
+    entries: Vec<BootEntry>,
+}
+
+fn find_kernels(root: &Root<'_>) -> Result<Known<Vec<Kernel>>, FsError> {
+    let mut drafts = BTreeMap::new();
+    let unclear = add_offered(root, &mut drafts)?;
+    let is_offered = !drafts.is_empty();
+    if let Some(reason) = unclear.filter(|_| !is_offered) {
+        return Ok(Known::Unknown(reason));
+    }
+    for (release, path) in release::in_boot(root)? {
+        let draft: &mut Draft = drafts.entry(release).or_default();
+        draft.image.get_or_insert(path);
+        draft.is_bootable |= !is_offered;
+    }
+    let directories = modules::directories(root)?;
+    for release in directories.keys() {
+        drafts.entry(release.clone()).or_default();
+    }
+    if drafts.len() > MAX_KERNELS {
+        return Err(FsError::Limit { what: "the number of kernels", limit: MAX_KERNELS as u64 });
+    }
+    let budget = Cell::new(MAX_INITRAMFS_BYTES);
+    let kernel = |(release, draft): (String, Draft)| describe(root, &directories, &budget, release, draft);
+    Ok(Known::Is(drafts.into_iter().map(kernel).collect()))
+}
+
+/// Adds the kernels that menus offer. Gives a reason if an entry does not tell of which release its kernel is; that of
+/// other things, such as memory tests, is none.
+fn add_offered(root: &Root<'_>, drafts: &mut BTreeMap<String, Draft>) -> Result<Option<String>, FsError> {
+    let mut unclear = None;
+    for entry in boot::entries(root)? {
+        let image = entry.locate(root, &entry.linux)?;
+        let Some(release) = release::of_entry(root, &entry, image.as_deref())? else {
+            let what = format!("the release of the kernel {} in {} cannot be told", entry.linux, entry.source);
+            unclear = Some(text::printable(&what));
+            continue;
+        };
+        let draft = drafts.entry(release).or_default();
+        draft.is_bootable = true;
+        draft.image = draft.image.take().or(image);
+        draft.entries.push(entry);
+    }
+    Ok(unclear)
+}
+
+fn describe(
+    root: &Root<'_>,
+    directories: &BTreeMap<String, String>,
+    budget: &Cell<u64>,
+    release: String,
+    draft: Draft,
+) -> Kernel {
+    let found = match directories.get(&release) {
+        Some(directory) => Known::from_result(modules::read(root, directory)),
+        None => Known::Is(modules::Modules::default()),
+    };
+    let (modules, unindexed) = match found {
+        Known::Is(found) => (Known::Is(found.paths), found.unindexed),
+        Known::Unknown(why) => (Known::Unknown(why), BTreeSet::new()),
+    };
+    let command_line = |entry: &BootEntry| CommandLine { source: entry.source.clone(), text: entry.options.clone() };
+    Kernel {
+        is_bootable: draft.is_bootable,
+        command_lines: draft.entries.iter().map(command_line).collect(),
+        builtin: modules::builtin(root, directories.get(&release).map(String::as_str)),
+        modules,
+        unindexed,
+        initramfs: find_initramfs(root, &release, &draft.entries, budget),
+        image: draft.image,
+        release,
+    }
+}
+
+/// The initramfs that the first menu entry with one names; else the one in /boot, if no menu names the kernel.
+fn find_initramfs(
+    root: &Root<'_>,
+    release: &str,
+    entries: &[BootEntry],
+    budget: &Cell<u64>,
+) -> Known<Option<Initramfs>> {
+    let paths = match entries.iter().find(|entry| !entry.initrds.is_empty()) {
+        Some(entry) => located(root, entry),
+        None if entries.is_empty() => beside_kernel(root, release).map(|path| path.into_iter().collect()),
+        None => Ok(Vec::new()),
+    };
+    match paths {
+        Ok(paths) => read_initramfs(root, release, &paths, budget),
+        Err(error) => Known::Unknown(text::chain(&error)),
+    }
+}
+
+/// The files of an entry's initramfs; none if one of them is missing, with which nothing boots.
+fn located(root: &Root<'_>, entry: &BootEntry) -> Result<Vec<String>, FsError> {
+    // Variables that nothing sets stand for no file.
+    let named = entry.initrds.iter().filter(|path| !path.starts_with('$') || path.contains('/'));
+    let paths: Result<Option<Vec<String>>, FsError> = named.map(|path| entry.locate(root, path)).collect();
+    Ok(paths?.unwrap_or_default())
+}
+
+fn beside_kernel(root: &Root<'_>, release: &str) -> Result<Option<String>, FsError> {
+    for (before, after) in INITRAMFS_NAMES {
+        let found = root.find(&format!("/boot/{before}{release}{after}"))?;
+        if let Some(found) = found.filter(|found| found.metadata.kind == Kind::File) {
+            return Ok(Some(found.path));
+        }
+    }
+    Ok(None)
+}
+
+fn read_initramfs(root: &Root<'_>, release: &str, paths: &[String], budget: &Cell<u64>) -> Known<Option<Initramfs>> {
+    let Some(last) = paths.last() else { return Known::Is(None) };
+    let mut modules = BTreeMap::new();
+    for path in paths {
+        match read_one(root, path, budget) {
+            Ok(found) => modules.extend(found),
+            Err(why) => return Known::Unknown(format!("{}: {why}", text::printable(path))),
+        }
+    }
+    let mut other_releases = BTreeSet::new();
+    modules.retain(|_, entry| match release_of_entry(entry).filter(|other| *other != release) {
+        Some(other) => {
+            other_releases.insert(other.to_owned());
+            false
+        }
+        None => true,
+    });
+    Known::Is(Some(Initramfs { path: last.clone(), modules, other_releases }))
+}
+
+fn read_one(root: &Root<'_>, path: &str, budget: &Cell<u64>) -> Result<BTreeMap<String, String>, String> {
+    let file = root.open(path).map_err(|error| text::chain(&error))?.ok_or("it is no file")?;
+    initramfs::modules(file, budget).map_err(|error| text::chain(&error))
+}
+
+/// The release whose modules an entry of an initramfs is among; none if it does not lie in such a directory.
+fn release_of_entry(entry: &str) -> Option<&str> {
+    let (_, behind) = entry.split_once("lib/modules/")?;
+    behind.split_once('/').map(|(release, _)| release)
 }

@@ -1,9 +1,14 @@
 //! What an image is, as far as its files tell: gathered once, so that checks need no parser of their own.
 
+pub mod boot;
 pub mod cloud_init;
+pub mod cmdline;
+mod compressed;
+pub mod fstab;
 pub mod gather;
 pub mod glob;
 pub mod ini;
+pub mod initramfs;
 pub mod kernel;
 pub mod layout;
 pub mod modprobe;
@@ -14,6 +19,9 @@ pub mod services;
 pub mod sysv;
 pub mod text;
 pub mod units;
+
+#[cfg(test)]
+pub(crate) mod test_tree;
 
 /// Something that was looked for, or why it is not known.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -37,6 +37,12 @@ pub enum FsError {
         /// How much would be read.
         limit: u64,
     },
+    /// It belongs to the tree of files, but is not at hand.
+    #[error("what is joined in at {why}")]
+    Unreached {
+        /// Where, and why.
+        why: String,
+    },
     /// The disk or image below it cannot be read.
     #[error("cannot read the disk or image")]
     Read(#[from] io::Error),

@@ -7,6 +7,13 @@ use std::io::Read;
 
 use super::fs::{Entry, FileSystem, FsError, Kind, Metadata};
 
+pub mod assemble;
+mod source;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
 /// Most links that one look-up follows, as in Linux.
 const MAX_LINKS: usize = 40;
 /// Most components that one look-up walks, those of links included.
@@ -101,6 +108,18 @@ impl<'a> Root<'a> {
         Ok(Some(content))
     }
 
+    /// The whole content of an ordinary file; none if there is none.
+    ///
+    /// # Errors
+    /// As [`Root::find`]; [`FsError::Limit`] if it is longer than `limit` bytes.
+    pub fn read_whole(&self, path: &str, limit: u64) -> Result<Option<Vec<u8>>, FsError> {
+        let content = self.read(path, limit.saturating_add(1))?;
+        match &content {
+            Some(bytes) if bytes.len() as u64 > limit => Err(FsError::Limit { what: "the length of a file", limit }),
+            Some(_) | None => Ok(content),
+        }
+    }
+
     /// The names in a directory, sorted; none if there is none. Of file systems joined in below it, nothing is said.
     ///
     /// # Errors
@@ -126,8 +145,8 @@ impl<'a> Root<'a> {
 
     /// The file system that a path without links lies in, and the path there.
     fn mount_of(&self, parts: &[String]) -> (&Mount<'a>, String) {
-        // There is always the root, and the last that was joined in hides those before it.
-        let mounts = self.mounts.iter().rev().filter(|mount| parts.starts_with(&mount.at));
+        // There is always the root; of two at one place, the one that was joined in last is taken, as `max_by_key` does.
+        let mounts = self.mounts.iter().filter(|mount| parts.starts_with(&mount.at));
         let mount = mounts.max_by_key(|mount| mount.at.len()).unwrap_or(&self.mounts[0]);
         (mount, parts[mount.at.len()..].join("/"))
     }
@@ -160,6 +179,9 @@ impl<'a> Root<'a> {
             }
             let (mount, inner) = self.mount_of(&done);
             let target = mount.fs.read_link(&inner)?;
+            if target.is_empty() {
+                return Ok(None);
+            }
             done.pop();
             if target.starts_with('/') {
                 done.clear();

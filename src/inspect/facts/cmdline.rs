@@ -1,0 +1,151 @@
+//! The command line of a kernel, as far as checks ask for it.
+
+use crate::inspect::fs::FsError;
+use crate::inspect::root::Root;
+
+/// Most that is read of a file with settings, in bytes.
+const MAX_SETTINGS_BYTES: u64 = 1 << 20;
+
+/// A command line, and where it is written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CommandLine {
+    /// A path in the image.
+    pub source: String,
+    /// The text, as it is written there.
+    pub text: String,
+}
+
+impl CommandLine {
+    /// Values of a parameter, in order; empty for one without a value.
+    ///
+    /// `-` and `_` are the same in names, as for the kernel. What is behind `--` is for init and does not count.
+    pub fn values<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
+        parameters(&self.text).filter(move |parameter| is_same_name(parameter.0, name)).map(|parameter| parameter.1)
+    }
+
+    /// Consoles, as `ttyS0,115200n8`; the kernel writes to all and its shell is on the last.
+    pub fn consoles(&self) -> impl Iterator<Item = &str> {
+        self.values("console")
+    }
+
+    /// The root file system, as `UUID=...` or `/dev/sda1`; of several the last counts.
+    pub fn root(&self) -> Option<&str> {
+        self.values("root").last()
+    }
+
+    /// Modules that must not be loaded, by name (with `_` for `-`): of `modprobe.blacklist=`, and of the dracut parameters
+    /// of the same kind.
+    pub fn blacklisted_modules(&self) -> impl Iterator<Item = String> {
+        let names = ["modprobe.blacklist", "module_blacklist", "rd.driver.blacklist", "rdblacklist"];
+        let lists = names.into_iter().flat_map(|name| self.values(name));
+        lists.flat_map(|list| list.split(',')).filter(|name| !name.is_empty()).map(|name| name.replace('-', "_"))
+    }
+
+    /// Whether it turns Cloud-Init off.
+    pub fn is_cloud_init_disabled(&self) -> bool {
+        self.values("cloud-init").last() == Some("disabled")
+    }
+}
+
+/// Names and values, in order. Quotes join words and are left out, as the kernel does.
+fn parameters(text: &str) -> impl Iterator<Item = (&str, &str)> {
+    let mut quoted = false;
+    let words = text.split(move |letter: char| {
+        quoted ^= letter == '"';
+        letter.is_whitespace() && !quoted
+    });
+    let words = words.map(|word| word.trim_matches('"')).filter(|word| !word.is_empty());
+    words.take_while(|word| *word != "--").map(|word| {
+        let (name, value) = word.split_once('=').unwrap_or((word, ""));
+        (name, value.trim_start_matches('"'))
+    })
+}
+
+fn is_same_name(a: &str, b: &str) -> bool {
+    let letter = |letter| if letter == b'-' { b'_' } else { letter };
+    a.bytes().map(letter).eq(b.bytes().map(letter))
+}
+
+/// What GRUB's menu will be made with when it is made anew: `GRUB_CMDLINE_LINUX` and the like of /etc/default/grub. No
+/// server boots with it yet.
+///
+/// # Errors
+/// [`FsError`], if the file cannot be read.
+pub fn grub_defaults(root: &Root<'_>) -> Result<Vec<CommandLine>, FsError> {
+    let path = "/etc/default/grub";
+    let content = root.read_whole(path, MAX_SETTINGS_BYTES)?.unwrap_or_default();
+    Ok(parse_defaults(&content)
+        .into_iter()
+        .map(|(name, text)| CommandLine { source: format!("{path}: {name}"), text })
+        .collect())
+}
+
+/// Settings of command lines in a shell script of assignments.
+fn parse_defaults(content: &[u8]) -> Vec<(String, String)> {
+    let text = String::from_utf8_lossy(content);
+    let settings = text.lines().filter_map(|line| {
+        let (name, value) = line.trim().split_once('=')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        name.starts_with("GRUB_CMDLINE_LINUX").then(|| (name.to_owned(), value.to_owned()))
+    });
+    settings.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::proptest;
+
+    use super::{CommandLine, parse_defaults};
+
+    fn line(text: &str) -> CommandLine {
+        CommandLine { source: String::new(), text: text.to_owned() }
+    }
+
+    #[test]
+    fn parameters_are_found_by_name_in_order() {
+        let line = line("root=/dev/sda1 ro console=tty0 console=ttyS0,115200n8 root=UUID=1-2 quiet -- console=none");
+        assert_eq!(line.consoles().collect::<Vec<_>>(), ["tty0", "ttyS0,115200n8"]);
+        assert_eq!(line.root(), Some("UUID=1-2"));
+        assert_eq!(line.values("quiet").collect::<Vec<_>>(), [""]);
+        assert_eq!(line.values("onsole").count(), 0);
+    }
+
+    #[test]
+    fn quotes_join_words() {
+        let line = line(r#"a="one console=two" "console=three four" b"#);
+        assert_eq!(line.values("a").collect::<Vec<_>>(), ["one console=two"]);
+        assert_eq!(line.consoles().collect::<Vec<_>>(), ["three four"]);
+        assert_eq!(line.values("b").count(), 1);
+    }
+
+    #[test]
+    fn blacklists_of_all_kinds_count() {
+        let line = line("modprobe.blacklist=a-b,c,, rd.driver.blacklist=d module-blacklist=e modprobe_blacklist=f");
+        assert_eq!(line.blacklisted_modules().collect::<Vec<_>>(), ["a_b", "c", "e", "d"]);
+    }
+
+    #[test]
+    fn cloud_init_is_off_if_the_last_word_on_it_says_so() {
+        assert!(line("quiet cloud-init=disabled").is_cloud_init_disabled());
+        assert!(!line("cloud-init=disabled cloud-init=enabled").is_cloud_init_disabled());
+        assert!(!line("cloud-init").is_cloud_init_disabled());
+    }
+
+    #[test]
+    fn defaults_of_grub_are_supporting_information() {
+        let text = b"GRUB_TIMEOUT=5\n#GRUB_CMDLINE_LINUX=\"no\"\nGRUB_CMDLINE_LINUX_DEFAULT='quiet a=b'\n GRUB_CMDLINE_LINUX=\"\"\n";
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let expected = vec![pair("GRUB_CMDLINE_LINUX_DEFAULT", "quiet a=b"), pair("GRUB_CMDLINE_LINUX", "")];
+        assert_eq!(parse_defaults(text), expected);
+    }
+
+    proptest! {
+        #[test]
+        fn any_text_is_read_without_a_panic(text in "(console|root|[-a\"= ,])*") {
+            let line = line(&text);
+            let all = line.consoles().count() + line.blacklisted_modules().count();
+            assert!(all <= text.len());
+            assert!(line.root().is_none_or(|root| root.len() <= text.len()));
+        }
+    }
+}
