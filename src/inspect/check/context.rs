@@ -1,6 +1,7 @@
 //! What rules are evaluated with: the facts of an image and what a server needs of it.
 
 use crate::inspect::facts::Known;
+use crate::inspect::facts::cmdline::CommandLine;
 use crate::inspect::facts::gather::Facts;
 use crate::inspect::facts::kernel::Kernel;
 use crate::inspect::facts::text::shown;
@@ -8,6 +9,9 @@ use crate::inspect::profile::Profile;
 
 /// What stands for the profile's plug-in roots in paths.
 const PLUG_IN_ROOT: &str = "{root}";
+
+/// Words of command lines that are only for repair.
+const REPAIR: [&str; 5] = ["single", "recovery", "rescue", "emergency", "systemd.unit=rescue.target"];
 
 /// The facts of an image, and a profile.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +47,18 @@ impl<'a> Context<'a> {
             Known::Is(kernels) => {
                 let bootable: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.is_bootable).collect();
                 Known::Is(if bootable.is_empty() { kernels.iter().collect() } else { bootable })
+            }
+        }
+    }
+
+    /// The command lines that these kernels are started with; none of those for repair.
+    pub(super) fn command_lines(&self) -> Known<Vec<&'a CommandLine>> {
+        let is_repair = |line: &CommandLine| line.text.split_whitespace().any(|word| REPAIR.contains(&word));
+        match self.kernels() {
+            Known::Unknown(reason) => Known::Unknown(reason),
+            Known::Is(kernels) => {
+                let lines = kernels.into_iter().flat_map(|kernel| &kernel.command_lines);
+                Known::Is(lines.filter(|line| !is_repair(line)).collect())
             }
         }
     }

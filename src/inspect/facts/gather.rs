@@ -1,43 +1,16 @@
-//! The facts of one image, together. What its userland says is read here; what its disk and kernels say is given.
+//! The facts of one image, together. What its disk says is given; the rest is read.
 
 use super::Known;
+use super::boot::efi::{self, EfiLoader};
 use super::cloud_init::CloudInit;
-use super::kernel::{Kernel, ModuleInfo};
+use super::fstab::{self, FstabEntry};
+use super::kernel::{self, Kernel, ModuleInfo};
 use super::layout::Layout;
 use super::modprobe::{self, Block};
 use super::os::{self, Os};
 use super::packages::Packages;
 use super::services::Services;
 use crate::inspect::root::Root;
-
-/// A command line that a kernel is started with.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CommandLine {
-    /// The file, and the line in it where that helps.
-    pub path: String,
-    /// Its words.
-    pub text: String,
-}
-
-/// A line of fstab.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FstabLine {
-    /// The line, from 1.
-    pub line: usize,
-    /// Its first field: a device, or what it is found by.
-    pub source: String,
-    /// Its second field: where that is mounted.
-    pub at: String,
-}
-
-/// A boot loader on the ESP.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loader {
-    /// Its path there, as `/EFI/BOOT/BOOTX64.EFI`.
-    pub path: String,
-    /// The BLAKE3 digest of its content, as hexadecimal digits.
-    pub digest: Known<String>,
-}
 
 /// Reads what the `.modinfo` section of a module says, by its path in the image.
 pub type ReadModuleInfo = fn(&Root<'_>, &str) -> Known<ModuleInfo>;
@@ -49,26 +22,23 @@ pub struct BootFacts {
     pub kernels: Known<Vec<Kernel>>,
     /// Reads a module.
     pub module_info: ReadModuleInfo,
-    /// The command lines of its boot menu.
-    pub command_lines: Known<Vec<CommandLine>>,
-    /// The lines of its fstab.
-    pub fstab: Known<Vec<FstabLine>>,
-    /// Boot loaders on its ESP; none if it has no ESP.
-    pub loaders: Known<Option<Vec<Loader>>>,
+    /// The entries of its fstab.
+    pub fstab: Known<Vec<FstabEntry>>,
+    /// Boot loaders on its EFI system partition; empty if it has none.
+    pub loaders: Known<Vec<EfiLoader>>,
     /// How its disk is laid out; not known of a running system.
     pub layout: Known<Layout>,
 }
 
 impl BootFacts {
-    /// Knows nothing, for a reason.
-    pub fn unknown(reason: &str) -> Self {
+    /// Reads what the files of an image say of how it boots. What its disk says is given.
+    pub fn read(root: &Root<'_>, layout: Known<Layout>) -> Self {
         Self {
-            kernels: Known::Unknown(reason.to_owned()),
-            module_info: |_, path| Known::Unknown(format!("{path} was not read")),
-            command_lines: Known::Unknown(reason.to_owned()),
-            fstab: Known::Unknown(reason.to_owned()),
-            loaders: Known::Unknown(reason.to_owned()),
-            layout: Known::Unknown(reason.to_owned()),
+            kernels: kernel::kernels(root),
+            module_info: |root, path| Known::from_result(kernel::module_info(root, path)),
+            fstab: Known::from_result(fstab::read(root).map(Option::unwrap_or_default)),
+            loaders: efi::loaders(root),
+            layout,
         }
     }
 }

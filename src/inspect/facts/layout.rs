@@ -1,24 +1,19 @@
-//! How the disk of an image is laid out, as far as its firmware and its first boot need it. Plain facts, read elsewhere.
+//! How the disk of an image is laid out, as far as its firmware and its first boot need it.
 
-use serde::{Deserialize, Serialize};
+use super::Known;
+use super::boot::mbr;
+use crate::disk::table::{Partition, PartitionTable, TableKind};
+use crate::inspect::reader::DiskReader;
+use crate::inspect::volumes;
 
-/// Partition tables.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Table {
-    /// None: one file system, or nothing.
-    None,
-    /// MBR.
-    Mbr,
-    /// GPT.
-    Gpt,
-}
+/// Most partitions that an MBR has itself; those with higher numbers lie within one of them.
+const MAX_PRIMARIES: u32 = 4;
 
 /// The disk of an image.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Layout {
     /// Its partition table.
-    pub table: Table,
+    pub table: TableKind,
     /// Whether there is code in its first block that a BIOS would start.
     pub boot_code: bool,
     /// Its partitions, by number.
@@ -36,4 +31,25 @@ pub struct Part {
     pub offset_bytes: u64,
     /// Whether it takes one of the four entries of an MBR; so do all of a GPT.
     pub is_primary: bool,
+}
+
+impl Layout {
+    /// The layout of a disk with blocks of `logical_block_size` bytes, on which the root file system is on partition `root`.
+    pub fn read(disk: &dyn DiskReader, logical_block_size: u32, root: Option<u32>) -> Known<Self> {
+        let table = match Known::from_result(volumes::read_table(disk, logical_block_size)) {
+            Known::Is(table) => table,
+            Known::Unknown(reason) => return Known::Unknown(reason),
+        };
+        Known::from_result(mbr::has_boot_code(disk).map(|boot_code| Self::of(&table, boot_code, root)))
+    }
+
+    fn of(table: &PartitionTable, boot_code: bool, root: Option<u32>) -> Self {
+        let is_primary = |number| table.kind != TableKind::Mbr || number <= MAX_PRIMARIES;
+        let part = |partition: &Partition| Part {
+            number: partition.number,
+            offset_bytes: partition.offset_bytes,
+            is_primary: is_primary(partition.number),
+        };
+        Self { table: table.kind, boot_code, partitions: table.partitions.iter().map(part).collect(), root }
+    }
 }

@@ -4,20 +4,21 @@ use super::super::context::Context;
 use super::super::outcome::{Outcome, known};
 use super::super::table::{DeviceNames, KernelArgument};
 use super::{agreed, for_each};
+use crate::disk::table::TableKind;
 use crate::inspect::facts::Known;
-use crate::inspect::facts::gather::{CommandLine, Loader};
+use crate::inspect::facts::boot::efi::EfiLoader;
 use crate::inspect::facts::glob;
-use crate::inspect::facts::layout::{Layout, Table};
+use crate::inspect::facts::layout::Layout;
 
 const BIOS: &str = "bios";
 const UEFI: &str = "uefi";
 const AARCH64: &str = "aarch64";
 /// Loaders that firmware starts if it was told nothing, by architecture.
-const FALLBACKS: [(&str, &str); 2] = [("x86_64", "/EFI/BOOT/BOOTX64.EFI"), (AARCH64, "/EFI/BOOT/BOOTAA64.EFI")];
+const FALLBACKS: [(&str, &str); 2] = [("x86_64", "BOOTX64.EFI"), (AARCH64, "BOOTAA64.EFI")];
+/// The directory that they are in.
+const FALLBACK: &str = "BOOT";
 /// Loaders that a distribution installs.
-const INSTALLED: [&str; 2] = ["/EFI/*/grub*.efi", "/EFI/*/shim*.efi"];
-/// Words of command lines that are only for repair.
-const REPAIR: [&str; 5] = ["single", "recovery", "rescue", "emergency", "systemd.unit=rescue.target"];
+const INSTALLED: [&str; 2] = ["GRUB*.EFI", "SHIM*.EFI"];
 /// Primary partitions that leave room for the config drive in an MBR.
 const MAX_PRIMARIES: usize = 3;
 
@@ -28,14 +29,12 @@ pub(super) fn kernel_argument(rule: &KernelArgument, context: &Context<'_>) -> O
     let Some(patterns) = rule.any_of.get(architecture) else {
         return Outcome::not_applicable(format!("nothing is asked of {architecture}"));
     };
-    known(&context.facts.boot.command_lines, |lines| {
-        let is_repair = |line: &&CommandLine| line.text.split_whitespace().any(|word| REPAIR.contains(&word));
-        let lines: Vec<&CommandLine> = lines.iter().filter(|line| !is_repair(line)).collect();
-        for_each(&lines, "there is no command line of a kernel", |line| {
+    known(&context.command_lines(), |lines| {
+        for_each(lines, "there is no command line of a kernel", |line| {
             let has = |word: &str| patterns.iter().any(|pattern| glob::matches(pattern, word));
             let holds = line.text.split_whitespace().any(has);
-            let reason = format!("{} {} {}", line.path, if holds { "has" } else { "lacks" }, patterns.join(" or "));
-            Outcome::of(holds, reason).with(&line.path, &line.text)
+            let reason = format!("{} {} {}", line.source, if holds { "has" } else { "lacks" }, patterns.join(" or "));
+            Outcome::of(holds, reason).with(&line.source, &line.text)
         })
     })
 }
@@ -48,19 +47,15 @@ pub(super) fn device_names(rule: &DeviceNames, context: &Context<'_>) -> Outcome
             return Outcome::pass("no disk is named by its order");
         }
         for_each(&bad, "", |line| {
-            let reason = format!("/etc/fstab mounts {} at {}", line.source, line.at);
+            let reason = format!("/etc/fstab mounts {} at {}", line.source, line.target);
             Outcome::fail(reason).with(format!("/etc/fstab:{}", line.line), &line.source)
         })
     });
-    let roots = known(&context.facts.boot.command_lines, |lines| {
-        let bad = |line: &&CommandLine| {
-            line.text.split_whitespace().filter_map(|word| word.strip_prefix("root=")).any(&changes)
-        };
-        match lines.iter().find(bad) {
-            Some(line) => Outcome::fail("the command line names the root by its order").with(&line.path, &line.text),
+    let roots =
+        known(&context.command_lines(), |lines| match lines.iter().find(|line| line.root().is_some_and(changes)) {
+            Some(line) => Outcome::fail("the command line names the root by its order").with(&line.source, &line.text),
             None => Outcome::pass("no disk is named by its order"),
-        }
-    });
+        });
     Outcome::all(vec![fstab, roots])
 }
 
@@ -81,50 +76,44 @@ fn bios(context: &Context<'_>) -> Outcome {
     known(&context.facts.boot.layout, |layout| {
         let reason =
             if layout.boot_code { "the first block has boot code" } else { "the first block has no boot code" };
-        Outcome::of(layout.boot_code, reason).with("first block", table_name(layout.table))
+        Outcome::of(layout.boot_code, reason).with("first block", layout.table.name())
     })
 }
 
 fn uefi(context: &Context<'_>) -> Outcome {
     known(&context.facts.boot.loaders, |loaders| {
-        let Some(loaders) = loaders else { return Outcome::fail("there is no EFI system partition") };
-        let wanted = |(architecture, _): &&(&str, &str)| context.architecture().is_none_or(|of| of == *architecture);
-        let fallback = |loader: &&Loader| {
-            FALLBACKS.iter().filter(wanted).any(|(_, path)| glob::matches_ignoring_case(path, &loader.path))
-        };
-        match loaders.iter().find(fallback) {
+        let is_wanted = |(architecture, _): &&(&str, &str)| context.architecture().is_none_or(|of| of == *architecture);
+        let wanted: Vec<&str> = FALLBACKS.iter().filter(is_wanted).map(|(_, name)| *name).collect();
+        let is_fallback = |loader: &&EfiLoader| loader.directory == FALLBACK && wanted.contains(&loader.name.as_str());
+        match loaders.iter().find(is_fallback) {
             Some(found) => same_as_installed(found, loaders),
-            None => {
-                let paths: Vec<&str> = FALLBACKS.iter().filter(wanted).map(|(_, path)| *path).collect();
-                Outcome::fail(format!("{} is not on the EFI system partition", paths.join(" or ")))
-            }
+            None => Outcome::fail(format!("there is no EFI/{FALLBACK}/{}", wanted.join(" or "))),
         }
     })
 }
 
 /// Whether what firmware starts is what the distribution installed.
-fn same_as_installed(fallback: &Loader, loaders: &[Loader]) -> Outcome {
+fn same_as_installed(fallback: &EfiLoader, loaders: &[EfiLoader]) -> Outcome {
     let digest = match &fallback.digest {
         Known::Is(digest) => digest,
         Known::Unknown(reason) => return Outcome::unknown(reason.clone()),
     };
-    let is_installed = |loader: &&Loader| {
-        loader.path != fallback.path
-            && INSTALLED.iter().any(|pattern| glob::matches_ignoring_case(pattern, &loader.path))
+    let is_installed = |loader: &&EfiLoader| {
+        loader.directory != FALLBACK && INSTALLED.iter().any(|pattern| glob::matches(pattern, &loader.name))
     };
     let mut installed = loaders.iter().filter(is_installed);
     let outcome = match installed.find(|loader| loader.digest.as_known() == Some(digest)) {
-        Some(same) => Outcome::pass(format!("{} is {}", fallback.path, same.path)).with(&same.path, digest),
+        Some(same) => Outcome::pass(format!("{} is {}", fallback.path, same.path)).with(&same.path, digest.to_string()),
         None => Outcome::warn(format!("{} is not the loader of the distribution", fallback.path)),
     };
-    outcome.with(&fallback.path, digest)
+    outcome.with(&fallback.path, digest.to_string())
 }
 
 pub(super) fn partitions(context: &Context<'_>) -> Outcome {
     known(&context.facts.boot.layout, |layout| match layout.table {
-        Table::None => Outcome::fail("there is no partition table"),
-        Table::Gpt => Outcome::warn("there is a GPT, where servers with a BIOS expect an MBR"),
-        Table::Mbr => Outcome::all(vec![room(layout), root_last(layout)]),
+        TableKind::None => Outcome::fail("there is no partition table"),
+        TableKind::Gpt => Outcome::warn("there is a GPT, where servers with a BIOS expect an MBR"),
+        TableKind::Mbr => Outcome::all(vec![room(layout), root_last(layout)]),
     })
 }
 
@@ -151,13 +140,4 @@ fn root_last(layout: &Layout) -> Outcome {
     };
     Outcome::of(root.number == last.number && root.is_primary, reason)
         .with("partition table", format!("root on {}", root.number))
-}
-
-/// What a partition table is called.
-const fn table_name(table: Table) -> &'static str {
-    match table {
-        Table::None => "no partition table",
-        Table::Mbr => "MBR",
-        Table::Gpt => "GPT",
-    }
 }

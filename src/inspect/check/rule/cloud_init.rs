@@ -18,7 +18,6 @@ const LIST: &str = "datasource_list";
 const WANTED: &str = "OpenStack";
 const DS_IDENTIFY: &str = "/etc/cloud/ds-identify.cfg";
 const DISABLED: &str = "/etc/cloud/cloud-init.disabled";
-const DISABLED_ARGUMENT: &str = "cloud-init=disabled";
 /// The first version that takes OpenStack if there is nothing else in the list.
 const FORCED_SINCE: &str = "23.1.1";
 /// The first version that looks at the DMI of the server.
@@ -132,10 +131,10 @@ fn no_switch(context: &Context<'_>) -> Result<Outcome, FactError> {
 
 /// The command line may not be known; that alone puts nothing in doubt.
 fn no_argument(context: &Context<'_>) -> Outcome {
-    let lines = context.facts.boot.command_lines.as_known().map_or(&[] as &[_], Vec::as_slice);
-    match lines.iter().find(|line| line.text.split_whitespace().any(|word| word == DISABLED_ARGUMENT)) {
+    let lines = context.command_lines();
+    match lines.as_known().and_then(|lines| lines.iter().find(|line| line.is_cloud_init_disabled())) {
         Some(line) => {
-            Outcome::fail("the command line of the kernel switches cloud-init off").with(&line.path, &line.text)
+            Outcome::fail("the command line of the kernel switches cloud-init off").with(&line.source, &line.text)
         }
         None => Outcome::pass("cloud-init is not switched off"),
     }

@@ -6,8 +6,9 @@ use super::super::table::{Initramfs, Module, ModuleNotBlocked, ModuleVersion};
 use super::super::version::Version;
 use super::for_each;
 use crate::inspect::facts::Known;
+use crate::inspect::facts::cmdline::CommandLine;
 use crate::inspect::facts::glob;
-use crate::inspect::facts::kernel::{Kernel, ModuleInfo};
+use crate::inspect::facts::kernel::{self as facts, Kernel, ModuleInfo};
 use crate::inspect::facts::modprobe::canonical;
 use crate::inspect::facts::text::{self, FactError, unreadable};
 use crate::inspect::report::Status;
@@ -21,9 +22,6 @@ const CONFIGURATION: [&str; 5] = [
     "/etc/initramfs-tools/modules",
     "/etc/sysconfig/kernel",
 ];
-/// Arguments of a kernel that keep modules from being loaded.
-const BLOCKING_ARGUMENTS: [&str; 3] = ["modprobe.blacklist=", "module_blacklist=", "rd.driver.blacklist="];
-
 /// Where a kernel has a module.
 enum Place<'a> {
     Builtin,
@@ -73,11 +71,15 @@ fn fitting(kernel: &Kernel, name: &str, alias: Option<&str>, context: &Context<'
         Place::Builtin => return Outcome::pass(format!("{name} is built into {release}")).with(release, "built in"),
         Place::Nowhere => return Outcome::fail(format!("{release} has no {name}")).with(release, ""),
         Place::Unknown(reason) => return Outcome::unknown(reason).with(release, ""),
+        Place::Loadable(path) if kernel.unindexed.contains(&canonical(name)) => {
+            let reason = format!("modules.dep of {release} does not name {name}: depmod must be run");
+            return Outcome::fail(reason).with(path, "not in modules.dep");
+        }
         Place::Loadable(path) => path,
     };
     known(&info(path, context), |info| {
         let vermagic = info.vermagic.as_deref().unwrap_or_default();
-        let outcome = match vermagic.split_whitespace().next() {
+        let outcome = match info.release() {
             None => Outcome::unknown(format!("{path} does not say which kernel it is for")),
             Some(built_for) if built_for == release => Outcome::pass(format!("{release} has {name}")),
             // Such a module was found to fit another kernel when it was linked there.
@@ -143,11 +145,15 @@ fn early(kernel: &Kernel, module: &str) -> Outcome {
                 Outcome::pass(format!("{module} is in {}", initramfs.path)).with(&initramfs.path, entry)
             }
             (None, Known::Unknown(reason)) => Outcome::unknown(reason.clone()),
-            (None, Known::Is(_)) => {
-                Outcome::fail(format!("{module} is not in {}", initramfs.path)).with(&initramfs.path, "")
-            }
+            (None, Known::Is(_)) => missing(module, initramfs),
         }
     })
+}
+
+fn missing(module: &str, initramfs: &facts::Initramfs) -> Outcome {
+    let others: Vec<&str> = initramfs.other_releases.iter().map(String::as_str).collect();
+    let hint = if others.is_empty() { String::new() } else { format!(", which is for {}", others.join(", ")) };
+    Outcome::fail(format!("{module} is not in {}{hint}", initramfs.path)).with(&initramfs.path, "")
 }
 
 /// The file that tells a program to put a module into the initramfs.
@@ -174,14 +180,11 @@ pub(super) fn not_blocked(rule: &ModuleNotBlocked, context: &Context<'_>) -> Out
             .with(format!("{}:{}", block.path, block.line), &block.text),
         None => Outcome::pass(format!("nothing keeps {module} from being loaded")),
     });
-    let blocks = |word: &str| {
-        let list = BLOCKING_ARGUMENTS.iter().find_map(|argument| word.strip_prefix(argument));
-        list.is_some_and(|list| list.split(',').any(|name| canonical(name) == module))
-    };
-    let lines = context.facts.boot.command_lines.as_known().map_or(&[] as &[_], Vec::as_slice);
-    match lines.iter().find(|line| line.text.split_whitespace().any(blocks)) {
+    let lines = context.command_lines();
+    let blocks = |line: &&&CommandLine| line.blacklisted_modules().any(|name| name == module);
+    match lines.as_known().and_then(|lines| lines.iter().find(blocks)) {
         Some(line) => Outcome::fail(format!("the command line of the kernel keeps {module} from being loaded"))
-            .with(&line.path, &line.text),
+            .with(&line.source, &line.text),
         None => by_file,
     }
 }

@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::fixture::{CLOUD_CFG, Image, PLUG_IN, RELEASE, SDI_MODULE, loader};
+use crate::disk::table::TableKind;
 use crate::inspect::check::Checks;
 use crate::inspect::facts::Known;
-use crate::inspect::facts::layout::{Part, Table};
+use crate::inspect::facts::layout::Part;
 use crate::inspect::profile::{BootSource, NetworkMode, Profile, Sdi};
 use crate::inspect::report::{MAX_REPORT_BYTES, Severity, Status, Verdict};
 use Status::{Fail, NotApplicable, Pass, Unknown, Warn};
@@ -311,6 +312,9 @@ const DRIVERS: &[Row] = &[
         image.profile.sdi = None;
         image.kernel().modules = Known::Is(Default::default());
     }),
+    ("SDI-01", Fail, "depmod", |image| {
+        image.kernel().unindexed.insert("scsi_ep_front".to_owned());
+    }),
     ("SDI-02", Fail, "older than 1.0.13", |image| image.replace(SDI_MODULE, "1.0.18", "1.0.9")),
     ("SDI-02", Unknown, "no version", |image| image.replace(SDI_MODULE, "1.0.18", "B036")),
     ("SDI-03", Fail, "is not in /boot/initramfs", |image| drop(image.initramfs().remove("scsi_ep_front"))),
@@ -330,6 +334,11 @@ const DRIVERS: &[Row] = &[
     ("SDI-03", Fail, "is not in", |image| {
         image.initramfs().remove("scsi_ep_front");
         image.write("etc/dracut.conf", "#add_drivers+=\" scsi_ep_front \"\n");
+    }),
+    ("SDI-03", Fail, "which is for 4.0", |image| {
+        let Known::Is(Some(initramfs)) = &mut image.kernel().initramfs else { panic!("there is one") };
+        initramfs.modules.remove("scsi_ep_front");
+        initramfs.other_releases.insert("4.0".to_owned());
     }),
     ("SDI-03", Fail, "has no initramfs", |image| image.kernel().initramfs = Known::Is(None)),
     ("SDI-03", Unknown, "lzo", |image| image.kernel().initramfs = Known::Unknown("lzo is not supported".to_owned())),
@@ -369,28 +378,26 @@ const DRIVERS: &[Row] = &[
 const LAYOUT: &[Row] = &[
     ("BOOT-02", Fail, "no boot code", |image| image.layout().boot_code = false),
     ("BOOT-02", Pass, "", |image| image.profile.firmware = Some("uefi".to_owned())),
-    ("BOOT-02", Fail, "no EFI system partition", |image| {
+    ("BOOT-02", Fail, "no EFI/BOOT/BOOTX64.EFI", |image| {
         image.profile.firmware = Some("uefi".to_owned());
-        image.boot.loaders = Known::Is(None);
+        image.boot.loaders = Known::Is(Vec::new());
     }),
-    ("BOOT-02", Fail, "BOOTX64.EFI is not on", |image| {
+    ("BOOT-02", Fail, "no EFI/BOOT/BOOTX64.EFI", |image| {
         image.profile.firmware = Some("uefi".to_owned());
-        image.boot.loaders =
-            Known::Is(Some(vec![loader("/EFI/centos/grubx64.efi", "aa"), loader("/EFI/BOOT/BOOTAA64.EFI", "aa")]));
+        image.boot.loaders = Known::Is(vec![loader("centos", "grubx64.efi", "a"), loader("BOOT", "BOOTAA64.EFI", "a")]);
     }),
     ("BOOT-02", Warn, "not the loader of the distribution", |image| {
         image.profile.firmware = Some("uefi".to_owned());
-        image.boot.loaders =
-            Known::Is(Some(vec![loader("/EFI/BOOT/BOOTX64.EFI", "aa"), loader("/efi/centos/GRUBX64.EFI", "bb")]));
+        image.boot.loaders = Known::Is(vec![loader("Boot", "bootx64.efi", "a"), loader("centos", "grubx64.efi", "b")]);
     }),
     ("BOOT-02", Pass, "", |image| image.profile.firmware = None),
     ("BOOT-02", Unknown, "does not say firmware", |image| {
         image.profile.firmware = None;
-        image.boot.loaders = Known::Is(None);
+        image.boot.loaders = Known::Is(Vec::new());
     }),
     ("BOOT-02", Fail, "no boot code", |image| {
         image.profile.firmware = None;
-        image.boot.loaders = Known::Is(None);
+        image.boot.loaders = Known::Is(Vec::new());
         image.layout().boot_code = false;
     }),
     ("BOOT-03", Warn, "mounts /dev/sdb1", |image| {
@@ -408,11 +415,11 @@ const LAYOUT: &[Row] = &[
             (1..=4).map(|number| Part { number, offset_bytes: number.into(), is_primary: true }).collect();
         image.layout().root = Some(4);
     }),
-    ("BOOT-04", Warn, "GPT", |image| image.layout().table = Table::Gpt),
+    ("BOOT-04", Warn, "GPT", |image| image.layout().table = TableKind::Gpt),
     ("BOOT-04", NotApplicable, "", |image| image.profile.firmware = Some("uefi".to_owned())),
     ("CON-01", Warn, "lacks console=ttyS0", |image| image.command_line("ro console=tty0")),
     ("CON-01", Warn, "lacks console=ttyAMA0", |image| image.write_program("usr/lib/systemd/systemd", 183)),
-    ("CON-01", Warn, "no command line", |image| image.boot.command_lines = Known::Is(Vec::new())),
+    ("CON-01", Warn, "no command line", |image| image.kernel().command_lines.clear()),
     ("RES-01", Warn, "70-persistent-net.rules", |image| {
         image.write("etc/udev/rules.d/70-persistent-net.rules", "SUBSYSTEM==\"net\"\n");
     }),

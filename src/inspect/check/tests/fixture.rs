@@ -7,11 +7,15 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use crate::disk::table::TableKind;
 use crate::inspect::check::{Checks, evaluate};
 use crate::inspect::facts::Known;
-use crate::inspect::facts::gather::{BootFacts, CommandLine, Facts, FstabLine, Loader};
+use crate::inspect::facts::boot::efi::EfiLoader;
+use crate::inspect::facts::cmdline::CommandLine;
+use crate::inspect::facts::fstab;
+use crate::inspect::facts::gather::{BootFacts, Facts};
 use crate::inspect::facts::kernel::{Initramfs, Kernel, ModuleInfo};
-use crate::inspect::facts::layout::{Layout, Part, Table};
+use crate::inspect::facts::layout::{Layout, Part};
 use crate::inspect::fs::directory::DirectoryFs;
 use crate::inspect::profile::{BootSource, NetworkMode, Profile, Sdi};
 use crate::inspect::report::{Finding, Report};
@@ -208,8 +212,7 @@ impl Image {
     }
 
     pub(super) fn command_line(&mut self, text: &str) {
-        let line = CommandLine { path: "/boot/grub2/grub.cfg:7".to_owned(), text: text.to_owned() };
-        self.boot.command_lines = Known::Is(vec![line]);
+        self.kernel().command_lines = vec![command_line(text)];
     }
 
     pub(super) fn report(&self) -> Report {
@@ -223,8 +226,18 @@ impl Image {
     }
 }
 
-pub(super) fn loader(path: &str, digest: &str) -> Loader {
-    Loader { path: path.to_owned(), digest: Known::Is(digest.to_owned()) }
+pub(super) fn loader(directory: &str, name: &str, content: &str) -> EfiLoader {
+    EfiLoader {
+        path: format!("/boot/efi/EFI/{directory}/{name}"),
+        directory: directory.to_uppercase(),
+        name: name.to_uppercase(),
+        size_bytes: 2,
+        digest: Known::Is(blake3::hash(content.as_bytes())),
+    }
+}
+
+fn command_line(text: &str) -> CommandLine {
+    CommandLine { source: "/boot/grub2/grub.cfg".to_owned(), text: text.to_owned() }
 }
 
 fn names(names: &[&str]) -> BTreeSet<String> {
@@ -238,6 +251,11 @@ fn boot() -> BootFacts {
         release: RELEASE.to_owned(),
         is_bootable: true,
         image: Some("/boot/vmlinuz".to_owned()),
+        command_lines: vec![
+            command_line("ro root=UUID=1234 console=tty0 console=ttyS0,115200n8"),
+            command_line("ro root=UUID=1234 single"),
+        ],
+        unindexed: BTreeSet::new(),
         builtin: Known::Is(names(&["virtio_blk", "virtio_scsi"])),
         modules: Known::Is(BTreeMap::from([
             ("scsi_ep_front".to_owned(), format!("/{SDI_MODULE}")),
@@ -246,18 +264,17 @@ fn boot() -> BootFacts {
         initramfs: Known::Is(Some(Initramfs {
             path: format!("/boot/initramfs-{RELEASE}.img"),
             modules: early.into_iter().map(|name| (name.clone(), format!("kernel/{name}.ko"))).collect(),
+            other_releases: BTreeSet::new(),
         })),
     };
     let part = |number, is_primary| Part { number, offset_bytes: u64::from(number) << 20, is_primary };
-    let text = format!("ro root=UUID=1234 console=tty0 console=ttyS0,115200n8 vmlinuz-{RELEASE}");
     BootFacts {
         kernels: Known::Is(vec![kernel]),
         module_info,
-        command_lines: Known::Is(vec![CommandLine { path: "/boot/grub2/grub.cfg:7".to_owned(), text }]),
-        fstab: Known::Is(vec![FstabLine { line: 1, source: "UUID=1234".to_owned(), at: "/".to_owned() }]),
-        loaders: Known::Is(Some(vec![loader("/EFI/BOOT/BOOTX64.EFI", "aa"), loader("/EFI/centos/grubx64.efi", "aa")])),
+        fstab: Known::Is(fstab::parse(b"UUID=1234 / xfs defaults 0 0\n").expect("fstab")),
+        loaders: Known::Is(vec![loader("BOOT", "BOOTX64.EFI", "a"), loader("centos", "grubx64.efi", "a")]),
         layout: Known::Is(Layout {
-            table: Table::Mbr,
+            table: TableKind::Mbr,
             boot_code: true,
             partitions: vec![part(1, true), part(2, true)],
             root: Some(2),
@@ -272,6 +289,7 @@ fn module_info(root: &Root<'_>, path: &str) -> Known<ModuleInfo> {
     let values =
         |key: &str| text.lines().filter_map(|line| line.strip_prefix(key)).map(str::to_owned).collect::<Vec<_>>();
     Known::Is(ModuleInfo {
+        file: path.to_owned(),
         version: values("version=").pop(),
         vermagic: values("vermagic=").pop(),
         aliases: values("alias="),
