@@ -1,7 +1,6 @@
 //! A look into a disk or image, from its volumes to what its files come to. To be called only in the sandboxed child, and
 //! in tests.
 
-mod boot;
 mod parts;
 
 use std::path::Path;
@@ -12,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{self, Checks};
 use super::facts::Known;
-use super::facts::gather::Facts;
+use super::facts::gather::{BootFacts, Facts};
 use super::facts::layout::Layout;
 use super::facts::os::{Family, Os as FoundOs};
 use super::fs::directory::DirectoryFs;
@@ -82,7 +81,7 @@ pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
     let assembled = assemble(&parts);
     notes.extend(assembled.unread);
     match assembled.systems.as_slice() {
-        [system] => of_system(system, boot::layout(&*disk, &table, system.partition), request, notes),
+        [system] => of_system(system, Layout::read(&*disk, &table, (system.partition > 0).then_some(system.partition)), request, notes),
         [] if notes.is_empty() => unknown(request, "no system was found on it", notes),
         [] => unknown(request, "no system was found in what could be read", notes),
         several => {
@@ -98,8 +97,7 @@ pub fn examine_host(request: &Request) -> Examination {
         Ok(files) => {
             let root = Root::new(Box::new(files));
             let layout = Known::Unknown("a running system is not looked at as a disk".to_owned());
-            let facts = boot::facts(&root, layout);
-            of_facts(&Facts::gather(&root, facts), request, Vec::new())
+            of_facts(&Facts::gather(&root, BootFacts::read(&root, layout)), request, Vec::new())
         }
         Err(error) => unknown(request, &chain(&error), Vec::new()),
     }
@@ -111,13 +109,13 @@ fn of_system(system: &Installed<'_>, layout: Known<Layout>, request: &Request, m
             notes.push(format!("{} is not looked into: {why}", join.at));
         }
     }
-    of_facts(&Facts::gather(&system.root, boot::facts(&system.root, layout)), request, notes)
+    of_facts(&Facts::gather(&system.root, BootFacts::read(&system.root, layout)), request, notes)
 }
 
 /// What is said of a disk or image of which nothing is known.
 fn unknown(request: &Request, why: &str, mut notes: Vec<String>) -> Examination {
     let root = Root::new(Box::new(Unreached::new(why.to_owned())));
-    let facts = boot::facts(&root, Known::Unknown(why.to_owned()));
+    let facts = BootFacts::read(&root, Known::Unknown(why.to_owned()));
     notes.insert(0, why.to_owned());
     of_facts(&Facts::gather(&root, facts), request, notes)
 }

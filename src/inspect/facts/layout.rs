@@ -4,7 +4,6 @@ use super::Known;
 use super::boot::mbr;
 use crate::disk::table::{Partition, PartitionTable, TableKind};
 use crate::inspect::reader::DiskReader;
-use crate::inspect::volumes;
 
 /// Most partitions that an MBR has itself; those with higher numbers lie within one of them.
 const MAX_PRIMARIES: u32 = 4;
@@ -34,13 +33,9 @@ pub struct Part {
 }
 
 impl Layout {
-    /// The layout of a disk with blocks of `logical_block_size` bytes, on which the root file system is on partition `root`.
-    pub fn read(disk: &dyn DiskReader, logical_block_size: u32, root: Option<u32>) -> Known<Self> {
-        let table = match Known::from_result(volumes::read_table(disk, logical_block_size)) {
-            Known::Is(table) => table,
-            Known::Unknown(reason) => return Known::Unknown(reason),
-        };
-        Known::from_result(mbr::has_boot_code(disk).map(|boot_code| Self::of(&table, boot_code, root)))
+    /// The layout of a disk with this table, on which the root file system is on partition `root`.
+    pub fn read(disk: &dyn DiskReader, table: &PartitionTable, root: Option<u32>) -> Known<Self> {
+        Known::from_result(mbr::has_boot_code(disk).map(|boot_code| Self::of(table, boot_code, root)))
     }
 
     fn of(table: &PartitionTable, boot_code: bool, root: Option<u32>) -> Self {
