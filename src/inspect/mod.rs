@@ -11,6 +11,7 @@ mod crc;
 pub mod facts;
 pub mod free;
 pub mod fs;
+pub mod lvm;
 pub mod profile;
 pub mod reader;
 mod record;
