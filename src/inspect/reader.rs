@@ -8,18 +8,24 @@ use std::fs::File;
 use std::io;
 use std::ops::Range;
 use std::os::unix::fs::FileExt as _;
+use std::rc::Rc;
 
+mod metered;
+
+pub use self::metered::{Metered, ReadLimit};
 use crate::disk::buffer::AlignedBuffer;
 
 /// Bytes that [`DirectReader`] reads at once; a multiple of every logical block size.
 const PAGE_BYTES: usize = 64 << 10;
 /// Pages that [`DirectReader`] keeps: 4 MiB.
 const PAGES: usize = 64;
+/// Most bytes that [`DirectReader`] asks the device for at once, for a reader who wants many.
+const RUN_BYTES: usize = 1 << 20;
 
 /// A disk, a part of one, or an image of one: bytes that can be read at any offset and in any length.
 ///
 /// Implementors are a disk ([`DirectReader`]), an ordinary file ([`FileReader`]), bytes in memory, and a part of any of
-/// these ([`Section`]).
+/// these ([`Section`], and [`Part`] for whoever must own what it reads). [`Metered`] goes over any of them.
 pub trait DiskReader: fmt::Debug {
     /// Length, in bytes.
     fn len_bytes(&self) -> u64;
@@ -35,6 +41,16 @@ pub trait DiskReader: fmt::Debug {
 pub(crate) fn check_bounds(limit: u64, offset: u64, len: usize) -> io::Result<()> {
     let end = u64::try_from(len).ok().and_then(|len| offset.checked_add(len));
     if end.is_some_and(|end| end <= limit) { Ok(()) } else { Err(io::ErrorKind::UnexpectedEof.into()) }
+}
+
+impl<T: DiskReader + ?Sized> DiskReader for Rc<T> {
+    fn len_bytes(&self) -> u64 {
+        (**self).len_bytes()
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        (**self).read_at(offset, out)
+    }
 }
 
 impl DiskReader for Vec<u8> {
@@ -75,7 +91,8 @@ impl DiskReader for FileReader {
     }
 }
 
-/// A block device that may be opened with O_DIRECT: read in aligned pages, of which the last 64 used are kept.
+/// A block device that may be opened with O_DIRECT: read in aligned pages, of which the last 64 used are kept. Whole pages
+/// of a long read are read together, and not kept.
 #[derive(Debug)]
 pub struct DirectReader {
     file: File,
@@ -113,6 +130,14 @@ impl DirectReader {
         cache.insert(0, Page { start, content });
         Ok(())
     }
+
+    /// Reads whole pages from `start`, which begins one, past the cache.
+    fn read_run(&self, start: u64, out: &mut [u8]) -> io::Result<()> {
+        let mut aligned = AlignedBuffer::zeroed(out.len());
+        self.file.read_exact_at(&mut aligned, start)?;
+        out.copy_from_slice(&aligned);
+        Ok(())
+    }
 }
 
 impl DiskReader for DirectReader {
@@ -126,6 +151,14 @@ impl DiskReader for DirectReader {
         let mut at = offset;
         let mut rest = out;
         while !rest.is_empty() {
+            let whole = rest.len().min(RUN_BYTES) / PAGE_BYTES * PAGE_BYTES;
+            if at.is_multiple_of(PAGE_BYTES as u64) && whole > PAGE_BYTES {
+                let (now, later) = rest.split_at_mut(whole);
+                self.read_run(at, now)?;
+                at += whole as u64;
+                rest = later;
+                continue;
+            }
             self.bring(&mut cache, at)?;
             let page = cache.first().ok_or(io::ErrorKind::UnexpectedEof)?;
             let skip = usize::try_from(at - page.start).map_err(io::Error::other)?;
@@ -167,12 +200,41 @@ impl DiskReader for Section<'_> {
     }
 }
 
+/// A part of a disk that keeps the disk alive. What reads it cannot reach beyond it.
+#[derive(Debug, Clone)]
+pub struct Part {
+    disk: Rc<dyn DiskReader>,
+    start: u64,
+    len_bytes: u64,
+}
+
+impl Part {
+    /// The bytes of `range`; none if they do not all lie on the disk.
+    pub fn new(disk: Rc<dyn DiskReader>, range: &Range<u64>) -> Option<Self> {
+        let len_bytes = range.end.checked_sub(range.start)?;
+        (range.end <= disk.len_bytes()).then_some(Self { disk, start: range.start, len_bytes })
+    }
+}
+
+impl DiskReader for Part {
+    fn len_bytes(&self) -> u64 {
+        self.len_bytes
+    }
+
+    fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<()> {
+        check_bounds(self.len_bytes, offset, out.len())?;
+        // The sum does not wrap: it lies within the part, which lies on the disk.
+        self.disk.read_at(self.start + offset, out)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Write as _;
+    use std::rc::Rc;
 
-    use super::{DirectReader, DiskReader, FileReader, PAGE_BYTES, PAGES, Section};
+    use super::{DirectReader, DiskReader, FileReader, PAGE_BYTES, PAGES, Part, Section};
 
     fn pattern(len: usize) -> Vec<u8> {
         (0..len).map(|at| at.to_le_bytes()[0] ^ at.to_le_bytes()[1] ^ at.to_le_bytes()[2]).collect()
@@ -191,7 +253,9 @@ mod tests {
         let readers: [&dyn DiskReader; 3] =
             [&content, &FileReader::new(file_of(&content), len), &DirectReader::new(file_of(&content), len)];
         for reader in readers {
-            for (at, count) in [(0, 1), (PAGE_BYTES - 1, 2), (5, 2 * PAGE_BYTES), (content.len() - 7, 7), (9, 0)] {
+            let whole = [(0, content.len()), (PAGE_BYTES, 2 * PAGE_BYTES), (3, content.len() - 3)];
+            let parts = [(0, 1), (PAGE_BYTES - 1, 2), (5, 2 * PAGE_BYTES), (content.len() - 7, 7), (9, 0)];
+            for (at, count) in parts.into_iter().chain(whole) {
                 let mut out = vec![0; count];
                 reader.read_at(at as u64, &mut out).expect("inside");
                 assert_eq!(out, content[at..at + count], "{count} bytes at {at} of {reader:?}");
@@ -221,11 +285,16 @@ mod tests {
     #[test]
     fn a_section_ends_where_it_ends() {
         let content = pattern(100);
+        let disk: Rc<dyn DiskReader> = Rc::new(content.clone());
         let section = Section::new(&content, &(10..30)).expect("inside");
-        let mut out = [0; 5];
-        section.read_at(15, &mut out).expect("inside");
-        assert_eq!(out, content[25..30]);
-        section.read_at(16, &mut out).expect_err("outside");
+        let part = Part::new(Rc::clone(&disk), &(10..30)).expect("inside");
+        for reader in [&section as &dyn DiskReader, &part] {
+            let mut out = [0; 5];
+            reader.read_at(15, &mut out).expect("inside");
+            assert_eq!(out, content[25..30]);
+            reader.read_at(16, &mut out).expect_err("outside");
+        }
         assert!(Section::new(&content, &(90..101)).is_none());
+        assert!(Part::new(disk, &(90..101)).is_none());
     }
 }

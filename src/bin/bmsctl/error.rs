@@ -261,7 +261,7 @@ impl Failure {
     pub(crate) fn exit_of_operation(&self) -> Exit {
         match self.exit_of_call() {
             exit @ (Exit::Mismatch | Exit::Cancelled) => exit,
-            Exit::Done | Exit::Failed | Exit::Refused | Exit::Unreachable => Exit::Failed,
+            Exit::Done | Exit::Failed | Exit::Refused | Exit::Unreachable | Exit::Unfit | Exit::Unknown => Exit::Failed,
         }
     }
 }

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 mod btrfs;
 mod ext;
-mod probe;
+pub(super) mod probe;
 pub(crate) mod ranges;
 pub mod reason;
 mod xfs;

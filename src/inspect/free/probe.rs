@@ -9,7 +9,7 @@ use crate::inspect::record::Record;
 /// A signature: where it is, in bytes from the begin of the volume, and its bytes.
 type Signature = (u64, &'static [u8]);
 
-const FILE_SYSTEMS: [(FileSystem, Signature); 3] = [
+pub(in crate::inspect) const FILE_SYSTEMS: [(FileSystem, Signature); 3] = [
     (FileSystem::Ext, (1024 + 56, &[0x53, 0xef])),
     (FileSystem::Xfs, (0, b"XFSB")),
     (FileSystem::Btrfs, (0x1_0040, b"_BHRfS_M")),
@@ -21,7 +21,7 @@ const IMSM: &[u8] = b"Intel Raid ISM Cfg Sig. ";
 const DDF: &[u8] = &[0xde, 0x11, 0xde, 0x11];
 
 /// Signatures of what is not looked into. LVM and swap have several places, by block and page size.
-const FOREIGN: [(Owner, Signature); 26] = [
+const FOREIGN: [(Owner, Signature); 27] = [
     (Owner::Lvm, (0, b"LABELONE")),
     (Owner::Lvm, (512, b"LABELONE")),
     (Owner::Lvm, (1024, b"LABELONE")),
@@ -41,7 +41,8 @@ const FOREIGN: [(Owner, Signature); 26] = [
     (Owner::Fat, (54, b"FAT12   ")),
     (Owner::Fat, (54, b"FAT16   ")),
     (Owner::Fat, (82, b"FAT32   ")),
-    (Owner::Fat, (3, b"EXFAT   ")),
+    (Owner::Exfat, (3, b"EXFAT   ")),
+    (Owner::BitLocker, (3, b"-FVE-FS-")),
     (Owner::Verity, (0, VERITY)),
     (Owner::F2fs, (1024, &[0x10, 0x20, 0xf5, 0xf2])),
     (Owner::Zfs, (0x2_0000, &[0x0c, 0xb1, 0xba, 0, 0, 0, 0, 0])),
@@ -72,7 +73,7 @@ pub(super) fn identify(volume: &dyn DiskReader) -> Result<FileSystem, WholeReaso
 }
 
 /// What else the volume belongs to.
-pub(super) fn foreign(volume: &dyn DiskReader) -> Result<Option<Owner>, WholeReason> {
+pub(in crate::inspect) fn foreign(volume: &dyn DiskReader) -> Result<Option<Owner>, WholeReason> {
     for (owner, signature) in FOREIGN {
         if bears(volume, signature)? {
             return Ok(Some(owner));
@@ -82,7 +83,7 @@ pub(super) fn foreign(volume: &dyn DiskReader) -> Result<Option<Owner>, WholeRea
 }
 
 /// Whether `signature` is there; what lies beyond the end of the volume is not.
-pub(super) fn bears(volume: &dyn DiskReader, (offset, bytes): Signature) -> Result<bool, WholeReason> {
+pub(in crate::inspect) fn bears(volume: &dyn DiskReader, (offset, bytes): Signature) -> Result<bool, WholeReason> {
     let len = bytes.len() as u64;
     if offset.checked_add(len).is_none_or(|end| end > volume.len_bytes()) {
         return Ok(false);

@@ -101,6 +101,8 @@ words! {
         Swap = "swap",
         Ntfs = "NTFS",
         Fat = "FAT",
+        Exfat = "exFAT",
+        BitLocker = "BitLocker",
         Verity = "dm-verity",
         F2fs = "F2FS",
         Zfs = "ZFS",

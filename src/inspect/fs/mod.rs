@@ -6,10 +6,22 @@
 
 use std::fmt;
 use std::io::{self, Read};
+use std::rc::Rc;
 
 use serde::{Deserialize, Serialize};
 
+pub mod btrfs;
 pub mod directory;
+pub mod ext;
+pub mod fat;
+pub mod ntfs;
+mod probe;
+mod source;
+mod stream;
+pub mod xfs;
+
+pub use self::probe::{Content, probe};
+use super::reader::{DiskReader, ReadLimit};
 
 /// Most entries of one directory that are read.
 pub const MAX_ENTRIES: usize = 100_000;
@@ -45,7 +57,49 @@ pub enum FsError {
     },
     /// The disk or image below it cannot be read.
     #[error("cannot read the disk or image")]
-    Read(#[from] io::Error),
+    Read(#[source] io::Error),
+}
+
+impl From<io::Error> for FsError {
+    /// The error inside, where it is one of these that went through a [`Read`].
+    fn from(error: io::Error) -> Self {
+        let error = match error.downcast::<Self>() {
+            Ok(inner) => return inner,
+            Err(error) => error,
+        };
+        match error.downcast::<ReadLimit>() {
+            Ok(ReadLimit { limit_bytes }) => Self::Limit { what: "what is read of one disk", limit: limit_bytes },
+            Err(error) => Self::Read(error),
+        }
+    }
+}
+
+impl FsError {
+    fn malformed(what: impl Into<String>) -> Self {
+        Self::Malformed { what: what.into() }
+    }
+
+    fn unsupported(what: impl Into<String>) -> Self {
+        Self::Unsupported { what: what.into() }
+    }
+}
+
+/// The file system of a volume; none if the volume bears the signature of nothing that is known.
+///
+/// # Errors
+/// [`FsError::Unsupported`] names what the volume holds instead, such as LUKS or swap, or what of its file system is not
+/// read here. Otherwise as [`FsError`] says.
+pub fn open(volume: &Rc<dyn DiskReader>) -> Result<Option<Box<dyn FileSystem>>, FsError> {
+    let fs: Box<dyn FileSystem> = match probe(volume)? {
+        Content::Unknown => return Ok(None),
+        Content::Foreign(owner) => return Err(FsError::unsupported(owner.to_string())),
+        Content::Ext => Box::new(ext::ExtFs::open(volume)?),
+        Content::Xfs => Box::new(xfs::XfsFs::open(volume)?),
+        Content::Btrfs => Box::new(btrfs::BtrfsFs::open(volume)?),
+        Content::Fat => Box::new(fat::FatFs::open(volume)?),
+        Content::Ntfs => Box::new(ntfs::NtfsFs::open(volume)?),
+    };
+    Ok(Some(fs))
 }
 
 /// A kind of file system.
@@ -156,6 +210,21 @@ pub(crate) fn name(bytes: &[u8]) -> String {
             }
         }
         shown.extend(part.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
+    }
+    shown
+}
+
+/// A name of UTF-16 as it is shown: halves of pairs become `\xNN\xNN`.
+fn utf16(units: impl Iterator<Item = u16>) -> String {
+    let mut shown = String::new();
+    for unit in char::decode_utf16(units) {
+        match unit {
+            Ok(letter) => shown.push_str(&name(letter.encode_utf8(&mut [0; 4]).as_bytes())),
+            Err(half) => {
+                let [high, low] = half.unpaired_surrogate().to_be_bytes();
+                shown.push_str(&format!("\\x{high:02x}\\x{low:02x}"));
+            }
+        }
     }
     shown
 }
