@@ -160,3 +160,52 @@ fn architecture_of(header: &[u8]) -> Option<String> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{architecture_of, from_os_release, from_release_file};
+
+    #[test]
+    fn systems_are_known_by_what_their_files_say() {
+        let text = "NAME=x\n# ID=no\nID='Ubuntu'\nID=\"ubuntu\"\nVERSION_ID=18.04\nID_LIKE=\"debian other\"\nPRETTY_NAME=\"A \\\"B\\\"\"\n";
+        let os = from_os_release(text, "etc/os-release");
+        assert_eq!((os.id.as_str(), os.version.as_deref(), os.name.as_str()), ("ubuntu", Some("18.04"), "A \"B\""));
+        assert_eq!(
+            (os.id_like, os.source.as_str()),
+            (vec!["debian".to_owned(), "other".to_owned()], "/etc/os-release")
+        );
+        let centos = from_release_file("CentOS release 6.10 (Final)\n", "etc/redhat-release", "rhel");
+        assert_eq!((centos.id.as_str(), centos.version.as_deref()), ("centos", Some("6.10")));
+        let debian = from_release_file("12.4\n", "etc/debian_version", "debian");
+        assert_eq!((debian.name.as_str(), debian.version.as_deref()), ("Debian 12.4", Some("12.4")));
+        assert_eq!(from_os_release("", "x").id, "linux");
+    }
+
+    #[test]
+    fn processors_are_known_by_headers() {
+        let with = |len: usize, parts: &[(usize, &[u8])]| {
+            let mut header = vec![0; len];
+            for (at, bytes) in parts {
+                header[*at..at + bytes.len()].copy_from_slice(bytes);
+            }
+            architecture_of(&header)
+        };
+        assert_eq!(with(64, &[(0, b"\x7fELF\x02\x01"), (18, &[62])]).as_deref(), Some("x86_64"));
+        assert_eq!(with(64, &[(0, b"\x7fELF\x02\x01"), (18, &[183])]).as_deref(), Some("aarch64"));
+        assert_eq!(with(64, &[(0, b"\x7fELF\x01\x01"), (18, &[3])]).as_deref(), Some("elf-3"));
+        assert_eq!(with(64, &[(0, b"MZ"), (56, b"ARM\x64")]).as_deref(), Some("aarch64"));
+        assert_eq!(with(0x300, &[(0, b"MZ"), (0x202, b"HdrS")]).as_deref(), Some("x86_64"));
+        assert_eq!(with(0x300, &[(0, b"MZ"), (60, &[0x80]), (0x80, b"PE\0\0\x64\x86")]).as_deref(), Some("x86_64"));
+        assert_eq!(with(0x300, &[(0, b"MZ"), (60, &[0xff; 4])]), None);
+        assert_eq!(with(10, &[(0, b"#!/bin/sh\n")]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(header in proptest::collection::vec(proptest::num::u8::ANY, 0..600)) {
+            architecture_of(&header);
+            architecture_of(&[b"\x7fELF".as_slice(), &header].concat());
+            architecture_of(&[b"MZ".as_slice(), &header].concat());
+        }
+    }
+}
