@@ -195,6 +195,13 @@ impl ProvisioningService for Fake {
         Err(status(Reason::Internal, Code::Internal))
     }
 
+    async fn inspect_image(
+        &self,
+        _: Request<v1::InspectImageRequest>,
+    ) -> Result<Response<v1::InspectImageResponse>, Status> {
+        Err(Status::unimplemented("not in these tests"))
+    }
+
     async fn capture_image(&self, _: Request<CaptureImageRequest>) -> Result<Response<Operation>, Status> {
         Err(status(Reason::Internal, Code::Internal))
     }
