@@ -85,9 +85,9 @@ pub fn read(root: &Root<'_>) -> Result<Option<Os>, FactError> {
 
 fn from_os_release(text: &str, path: &str) -> Os {
     let value = |wanted: &str| {
-        let lines = text.lines().filter_map(|line| line.trim().split_once('='));
+        let mut lines = text.lines().filter_map(|line| line.trim().split_once('='));
         // As in a shell, the last assignment counts.
-        lines.filter(|(key, _)| *key == wanted).next_back().map(|(_, value)| unquoted(value))
+        lines.rfind(|(key, _)| *key == wanted).map(|(_, value)| unquoted(value))
     };
     let id = value("ID").unwrap_or_else(|| "linux".to_owned()).to_lowercase();
     Os {

@@ -59,8 +59,8 @@ fn ds_identify(context: &Context<'_>) -> Result<Outcome, FactError> {
         return Ok(Outcome::not_applicable("there is no ds-identify.cfg"));
     };
     let value = |key: &str| {
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        lines.filter(|(name, _)| name.trim() == key).next_back().map(|(_, value)| value.trim().to_owned())
+        let mut lines = text.lines().filter_map(|line| line.split_once(':'));
+        lines.rfind(|(name, _)| name.trim() == key).map(|(_, value)| value.trim().to_owned())
     };
     let policy = value("policy").unwrap_or_default();
     let source = value("datasource");

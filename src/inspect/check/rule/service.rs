@@ -4,6 +4,7 @@ use super::super::context::Context;
 use super::super::outcome::{Outcome, known};
 use super::super::table::{Enabled, NotEnabled, Package, UnitOrder};
 use super::for_each;
+use crate::inspect::facts::packages::Packages;
 use crate::inspect::facts::services::{Init, Services};
 use crate::inspect::facts::text::FactError;
 use crate::inspect::facts::units::{Directive, State};
@@ -18,9 +19,14 @@ pub(super) fn package(rule: &Package, context: &Context<'_>) -> Outcome {
         Some(package) => Outcome::pass(format!("package {} is installed", package.name))
             .with(&packages.source, format!("{} {}", package.name, package.version)),
         None => {
-            Outcome::fail(format!("no package {} is installed", rule.any_of.join(" or "))).with(&packages.source, "")
+            Outcome::fail(format!("no package {} is installed", rule.any_of.join(" or "))).with(database(packages), "")
         }
     })
+}
+
+/// The database of packages, as evidence names it.
+fn database(packages: &Packages) -> &str {
+    if packages.source.is_empty() { "package database" } else { &packages.source }
 }
 
 pub(super) fn no_package(rule: &Package, context: &Context<'_>) -> Outcome {
