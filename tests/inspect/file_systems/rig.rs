@@ -39,7 +39,7 @@ impl Tree {
         tree.file("etc/os-release", b"ID=debian\n");
         tree.file("EFI/BOOT/BOOTX64.EFI", &[7; 70_000]);
         tree.file("empty", b"");
-        tree.file("a name that is rather long, with äöü and \u{1f600}.Txt", b"long");
+        tree.file("a name that is rather long, with äöü and €.Txt", b"long");
         tree.file("deep/1/2/3/4/5/6/7/8/9/10/11/12/file", b"deep");
         let noise: Vec<u8> = (0..5_000_000).map(|_| random.u8(..)).collect();
         tree.file("lib/modules/5 MB.ko", &noise);
@@ -76,6 +76,7 @@ impl Tree {
         tree.link("x".repeat(59).as_str(), "usr/59");
         tree.link("x".repeat(60).as_str(), "usr/60");
         tree.file("name\nwith \x1b[31mescapes", b"n");
+        tree.file("beyond the first plane \u{1f600}", b"x");
         tree.file("FILE", b"large");
         tree.file("file", b"small");
         fs::write(tree.path().join(OsString::from_vec(b"not \xff UTF-8".to_vec())), b"n").expect("write");

@@ -73,9 +73,10 @@ fn wrong(superblock: &Superblock<'_>, len_bytes: u64) -> Option<&'static str> {
     if blocks == 0 || end.is_none_or(|end| end > len_bytes) {
         return Some("number of blocks");
     }
-    let groups = blocks.div_ceil(u64::from(blocks_per_group));
+    let first = u64::from(superblock.le32(0x14));
+    let groups = blocks.saturating_sub(first).div_ceil(u64::from(blocks_per_group));
     let inodes = u64::from(superblock.le32(0));
-    if groups > MAX_GROUPS || inodes > groups * u64::from(inodes_per_group) {
+    if groups > MAX_GROUPS || inodes != groups * u64::from(inodes_per_group) {
         return Some("number of groups");
     }
     None
