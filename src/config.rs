@@ -61,6 +61,7 @@ pub struct Config {
     /// How disks and images are looked into.
     pub inspection: InspectionTable,
     /// Kinds of servers that images are for, by the names that callers use.
+    #[serde(deserialize_with = "profiles")]
     pub profiles: BTreeMap<String, Profile>,
 }
 
@@ -177,6 +178,14 @@ fn invalid(path: &Path, content: &str, error: &toml::de::Error) -> ConfigError {
     let text = content.lines().nth(line - 1).unwrap_or_default().trim();
     let shown = crate::text::printable(&text.chars().take(120).collect::<String>());
     ConfigError::Invalid { path: path.to_owned(), line, text: shown, problem: error.message().to_owned() }
+}
+
+fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Profile>, D::Error> {
+    let profiles = BTreeMap::<String, Profile>::deserialize(deserializer)?;
+    for (name, profile) in &profiles {
+        profile.validate().map_err(|(key, what)| D::Error::custom(format!("{key} of profile {name:?} {what}")))?;
+    }
+    Ok(profiles)
 }
 
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {

@@ -17,6 +17,7 @@ use crate::disk::roots::Roots;
 use crate::inspect::check::{Checks, ChecksError};
 use crate::inspect::child::Inspector;
 use crate::inspect::policy;
+use crate::inspect::profile::{ProfileError, Profiles};
 use crate::operation::registry::Registry;
 use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
@@ -53,6 +54,9 @@ pub enum DaemonError {
     /// The default profile is none.
     #[error(transparent)]
     Profile(#[from] policy::ProfileUnknown),
+    /// A profile says what cannot be.
+    #[error(transparent)]
+    Profiles(#[from] ProfileError),
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -145,8 +149,8 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
 /// How disks and images are looked into. What is wrong with that is told at the start, not by the first install.
 fn inspection(config: &Config) -> Result<InspectionSettings, DaemonError> {
     let table = &config.inspection;
-    let settings =
-        policy::Settings { policy: table.policy, profile: table.profile.clone(), profiles: config.profiles.clone() };
+    let profiles = Profiles::built_in()?.with(config.profiles.clone());
+    let settings = policy::Settings { policy: table.policy, profile: table.profile.clone(), profiles };
     settings.resolve(&policy::Choice::default())?;
     let checks = Arc::new(Checks::load(&table.checks)?);
     Ok(InspectionSettings { settings, checks, inspector: Inspector::default() })

@@ -81,7 +81,12 @@ pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
     let assembled = assemble(&parts);
     notes.extend(assembled.unread);
     match assembled.systems.as_slice() {
-        [system] => of_system(system, Layout::read(&*disk, &table, (system.partition > 0).then_some(system.partition)), request, notes),
+        [system] => of_system(
+            system,
+            Layout::read(&*disk, &table, (system.partition > 0).then_some(system.partition)),
+            request,
+            notes,
+        ),
         [] if notes.is_empty() => unknown(request, "no system was found on it", notes),
         [] => unknown(request, "no system was found in what could be read", notes),
         several => {

@@ -1,11 +1,9 @@
 //! What is done about what an inspection finds, and for which servers it is made: the operator's configuration, and what
 //! a request says of one install.
 
-use std::collections::BTreeMap;
-
 use serde::{Deserialize, Serialize};
 
-use super::profile::{BootSource, NetworkMode, Profile, Sdi};
+use super::profile::{Profile, Profiles};
 use crate::reason::{DomainError, Reason};
 
 /// What an install does about what it finds in its image.
@@ -40,8 +38,8 @@ pub struct Settings {
     pub policy: Policy,
     /// Name of the profile where a request names none; nothing is known if empty.
     pub profile: String,
-    /// The operator's own profiles. They come before the built-in ones of the same name.
-    pub profiles: BTreeMap<String, Profile>,
+    /// All profiles: those that are built in, and the operator's own.
+    pub profiles: Profiles,
 }
 
 /// A request names a profile that there is not.
@@ -73,36 +71,12 @@ impl Settings {
         let name = if choice.profile.is_empty() { &self.profile } else { &choice.profile };
         let base = match name.as_str() {
             "" => Profile::default(),
-            name => self.profiles.get(name).cloned().or_else(|| built_in(name)).ok_or_else(|| {
-                let own = self.profiles.keys().map(String::as_str);
-                let known: Vec<_> = own.chain(BUILT_IN).collect();
+            name => self.profiles.named(name).cloned().ok_or_else(|| {
+                let known: Vec<_> = self.profiles.names().collect();
                 ProfileUnknown { name: crate::text::printable(name), known: known.join(", ") }
             })?,
         };
         Ok((choice.policy.unwrap_or(self.policy), overlaid(base, &choice.known)))
-    }
-}
-
-/// Names of the profiles that are built in.
-const BUILT_IN: [&str; 3] = ["centralized", "centralized-sd100", "distributed"];
-
-/// A profile that is built in.
-fn built_in(name: &str) -> Option<Profile> {
-    match name {
-        "centralized" => Some(Profile {
-            network_mode: Some(NetworkMode::Centralized),
-            boot_source: Some(BootSource::Local),
-            sdi: Some(Sdi::None),
-            ..Profile::default()
-        }),
-        "centralized-sd100" => Some(Profile {
-            network_mode: Some(NetworkMode::Centralized),
-            boot_source: Some(BootSource::Evs),
-            sdi: Some(Sdi::Sd100),
-            ..Profile::default()
-        }),
-        "distributed" => Some(Profile { network_mode: Some(NetworkMode::Distributed), ..Profile::default() }),
-        _ => None,
     }
 }
 
@@ -122,31 +96,28 @@ fn overlaid(base: Profile, known: &Profile) -> Profile {
 
 #[cfg(test)]
 mod tests {
-    use super::{BUILT_IN, Choice, Policy, Settings, built_in};
-    use crate::inspect::profile::{NetworkMode, Profile, Sdi};
+    use super::{Choice, Policy, Settings};
+    use crate::inspect::profile::{NetworkMode, Profile, Profiles, Sdi};
 
     #[test]
     fn a_request_says_more_than_the_profile_it_names_and_that_more_than_the_configuration() {
         let own = Profile { sdi: Some(Sdi::Sdi5), firmware: Some("uefi".to_owned()), ..Profile::default() };
-        let settings = Settings {
-            policy: Policy::Require,
-            profile: "own".to_owned(),
-            profiles: [("own".to_owned(), own.clone())].into(),
-        };
+        let profiles = Profiles::built_in().expect("built in").with([("own".to_owned(), own.clone())]);
+        let settings = Settings { policy: Policy::Require, profile: "own".to_owned(), profiles };
         let (policy, profile) = settings.resolve(&Choice::default()).expect("configured");
         assert_eq!((policy, profile), (Policy::Require, own));
-        let known = Profile { firmware: Some("bios".to_owned()), ..Profile::default() };
+        let known = Profile { firmware: Some("bios".to_owned()), sdi: Some(Sdi::Sdi5), ..Profile::default() };
         let choice = Choice { policy: Some(Policy::Off), profile: "distributed".to_owned(), known };
         let (policy, profile) = settings.resolve(&choice).expect("built in");
         assert_eq!((policy, profile.network_mode), (Policy::Off, Some(NetworkMode::Distributed)));
-        assert_eq!((profile.sdi, profile.firmware.as_deref()), (None, Some("bios")));
+        assert_eq!((profile.sdi, profile.firmware.as_deref()), (Some(Sdi::Sdi5), Some("bios")));
     }
 
     #[test]
-    fn every_built_in_profile_is_one_and_another_is_refused_with_all_names() {
-        assert!(BUILT_IN.iter().all(|name| built_in(name).is_some()));
+    fn a_profile_that_there_is_not_is_refused_with_the_names_of_those_there_are() {
+        let settings = Settings { profiles: Profiles::built_in().expect("built in"), ..Settings::default() };
         let choice = Choice { profile: "no such\n".to_owned(), ..Choice::default() };
-        let error = Settings::default().resolve(&choice).expect_err("unknown").to_string();
-        assert!(BUILT_IN.iter().all(|name| error.contains(name)), "{error}");
+        let error = settings.resolve(&choice).expect_err("unknown").to_string();
+        assert!(error.contains("centralized-sd100") && !error.contains('\n'), "{error}");
     }
 }

@@ -171,6 +171,13 @@ impl Profiles {
         Ok(profiles)
     }
 
+    /// The same with others, which take the place of those of their names.
+    #[must_use]
+    pub fn with(mut self, others: impl IntoIterator<Item = (String, Profile)>) -> Self {
+        self.profiles.extend(others);
+        self
+    }
+
     /// The profile of a name.
     pub fn named(&self, name: &str) -> Option<&Profile> {
         self.profiles.get(name)

@@ -22,6 +22,7 @@ mod flips;
 mod http;
 mod images;
 mod input;
+mod inspect;
 mod memory;
 mod network;
 mod pull;

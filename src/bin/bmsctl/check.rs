@@ -11,6 +11,7 @@ use bms_agent::inspect::check::Checks;
 use bms_agent::inspect::child::Inspector;
 use bms_agent::inspect::examine::{Examination, Request};
 use bms_agent::inspect::policy::{self, Choice};
+use bms_agent::inspect::profile::Profiles;
 use bms_agent::inspect::reader::DiskReader;
 use bms_agent::repository::{ImageReader, Repository};
 use bms_agent::rpc::inspect::{profile_view, view};
@@ -24,15 +25,16 @@ use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::format::bytes;
 use crate::output::Output;
-use crate::settings::{profiles, resolve};
+use crate::settings::{profiles as profiles_of, resolve};
 use crate::table::{Fields, table};
 use crate::view::{FindingView, InspectionView};
 
 /// Checks a file, or an image of a repository.
 pub(crate) fn run_here(args: &CheckImageArgs, image: &str, output: &Output) -> Result<Exit, CtlError> {
     let failed = |source| CtlError::Settings { path: args.config.clone(), source };
-    let settings =
-        policy::Settings { profiles: profiles(&args.config).map_err(failed)?, ..policy::Settings::default() };
+    let profiles = Profiles::built_in().map_err(|source| CtlError::Profiles { source })?;
+    let profiles = profiles.with(profiles_of(&args.config).map_err(failed)?);
+    let settings = policy::Settings { profiles, ..policy::Settings::default() };
     let choice = Choice { policy: None, profile: args.profile.profile.clone(), known: args.profile.known() };
     let (_, profile) = settings.resolve(&choice)?;
     let checks = match &args.checks {

@@ -9,6 +9,7 @@ use bms_agent::image::source::SourceError;
 use bms_agent::inspect::check::ChecksError;
 use bms_agent::inspect::child::InspectError;
 use bms_agent::inspect::policy::ProfileUnknown;
+use bms_agent::inspect::profile::ProfileError;
 use bms_agent::reason::Reason;
 use bms_agent::repository::{ImageNameInvalid, RepositoryError};
 use bms_agent::rpc::status::status;
@@ -79,6 +80,9 @@ pub(crate) enum CtlError {
     /// The operator's checks make no sense.
     #[error("cannot use the checks")]
     Checks { source: ChecksError },
+    /// The profiles make no sense.
+    #[error("cannot use the profiles")]
+    Profiles { source: ProfileError },
     /// What should be the name of an image is none.
     #[error(transparent)]
     ImageName { source: ImageNameInvalid },
@@ -110,6 +114,7 @@ impl CtlError {
             | Self::Input { .. }
             | Self::Settings { .. }
             | Self::Checks { .. }
+            | Self::Profiles { .. }
             | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }
@@ -145,6 +150,7 @@ impl CtlError {
             | Self::Input { .. }
             | Self::Settings { .. }
             | Self::Checks { .. }
+            | Self::Profiles { .. }
             | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }

@@ -49,8 +49,8 @@ pub(crate) struct CheckImageArgs {
 /// Which servers an image is for.
 #[derive(Debug, Args)]
 pub(crate) struct ProfileArgs {
-    /// Kind of server that the image is for: a profile of the configuration, or `centralized`, `centralized-sd100` or
-    /// `distributed`.
+    /// Kind of server that the image is for: a profile of the configuration, or a built-in one: centralized,
+    /// centralized-sd100, centralized-sd100-evs, distributed, distributed-sdi2, distributed-sdi5.
     #[arg(long, value_name = "NAME", default_value_t, hide_default_value = true)]
     pub(crate) profile: String,
     /// How these servers get their network.

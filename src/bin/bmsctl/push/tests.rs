@@ -197,8 +197,8 @@ impl ProvisioningService for Fake {
 
     async fn inspect_image(
         &self,
-        _: Request<v1::InspectImageRequest>,
-    ) -> Result<Response<v1::InspectImageResponse>, Status> {
+        _: Request<bms_agent::rpc::proto::v1::InspectImageRequest>,
+    ) -> Result<Response<bms_agent::rpc::proto::v1::InspectImageResponse>, Status> {
         Err(Status::unimplemented("not in these tests"))
     }
 
