@@ -11,7 +11,7 @@ set -euo pipefail
 packages=(
   build-essential                                # the linker, and a C compiler for zstd and liblzma
   util-linux fdisk gdisk parted                  # loop devices and partition tables
-  dosfstools mtools e2fsprogs                    # file systems made and read without a mount
+  dosfstools mtools e2fsprogs ntfs-3g            # file systems made and read without a mount
   xfsprogs btrfs-progs mount                     # and with one
   mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
   qemu-utils gzip xz-utils zstd                  # the formats an image may come in

@@ -51,7 +51,7 @@ impl BtrfsFs {
     /// # Errors
     /// [`FsError`], if it cannot be read.
     pub fn open(volume: &Rc<dyn DiskReader>) -> Result<Self, FsError> {
-        Self::opened(volume, |source, len| Btrfs::open(source, len))
+        Self::opened(volume, Btrfs::open)
     }
 
     /// A subvolume by its path from the top of the file system, as `subvol=` names it, with or without a slash at its
@@ -230,6 +230,7 @@ fn check(volume: &dyn DiskReader) -> Result<Identity, FsError> {
     Ok(Identity { uuid: Some(uuid.to_string()), label: (!label.is_empty()).then(|| super::name(&label)) })
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser has many words for what is malformed")]
 fn failed(error: Error) -> FsError {
     match error {
         Error::UnsupportedFeature(what) | Error::UnsupportedProfile(what) | Error::UnsupportedChecksum(what) => {

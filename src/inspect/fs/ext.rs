@@ -4,12 +4,14 @@
 
 mod superblock;
 
+use std::cell::RefCell;
 use std::fmt;
 use std::io::{self, Read};
 use std::rc::Rc;
 
-use ext4_view::{Ext4, Ext4Error, FileType, Path};
+use ext4_view::{DirEntry, Ext4, Ext4Error, FileType};
 
+use super::kept::{self, Kept};
 use super::source::{Allowance, Source};
 use super::{Entry, FileSystem, FsError, FsKind, Identity, Kind, MAX_ENTRIES, Metadata};
 use crate::inspect::reader::DiskReader;
@@ -20,6 +22,8 @@ const JOURNAL: Allowance = Allowance { what: "a journal", limit_bytes: 256 << 20
 const LOOK_UP: Allowance = Allowance { what: "a look-up", limit_bytes: 64 << 20 };
 /// One piece of a file.
 const CONTENT: Allowance = Allowance { what: "a piece of a file", limit_bytes: 64 << 20 };
+/// Deepest directory that is read. Each is found through the one above it, on the stack.
+const MAX_DEPTH: usize = 64;
 /// Longest target of a link, in bytes: a path of Linux.
 const MAX_LINK_BYTES: u64 = 4096;
 
@@ -28,7 +32,11 @@ pub struct ExtFs {
     fs: Ext4,
     source: Source,
     identity: Identity,
+    kept: RefCell<Kept<DirEntry>>,
 }
+
+/// The names of a directory.
+type Directory = kept::Directory<DirEntry>;
 
 impl ExtFs {
     /// The file system of a volume.
@@ -40,7 +48,7 @@ impl ExtFs {
         let source = Source::new(Rc::clone(volume));
         source.begin(JOURNAL);
         let fs = Ext4::load(Box::new(source.clone())).map_err(|error| source.blame(error, failed))?;
-        Ok(Self { fs, source, identity })
+        Ok(Self { fs, source, identity, kept: RefCell::default() })
     }
 
     /// Asks the parser, and says what went wrong as this project does.
@@ -51,25 +59,38 @@ impl ExtFs {
 
     /// What a path stands for; none if it is not there, or leads through a link.
     fn look_up(&self, path: &str) -> Result<Option<ext4_view::Metadata>, FsError> {
-        let full = format!("/{path}");
-        let Ok(full) = Path::try_from(full.as_str()) else { return Ok(None) };
-        self.source.begin(LOOK_UP);
-        let parent = path.rsplit_once('/').map_or("", |(parent, _)| parent);
-        let found = self.is_without_links(parent).and_then(|direct| match direct {
-            true => self.fs.symlink_metadata(full).map(Some),
-            false => Ok(None),
-        });
-        match found {
-            Ok(found) => Ok(found),
-            Err(Ext4Error::NotFound | Ext4Error::NotADirectory) => self.source.check().map(|()| None),
-            Err(error) => Err(self.source.blame(error, failed)),
-        }
+        let Some((parent, name)) = kept::split(path) else { return self.ask(|fs| fs.metadata("/")).map(Some) };
+        let Some(directory) = self.directory(parent)? else { return Ok(None) };
+        directory.get(name.as_bytes()).map(|entry| self.ask(|_| entry.metadata())).transpose()
     }
 
-    /// Whether no part of a path is a link, which the parser would follow.
-    fn is_without_links(&self, path: &str) -> Result<bool, Ext4Error> {
-        let path = format!("/{path}");
-        Ok(self.fs.canonicalize(path.as_str())?.as_ref() == path.as_bytes())
+    /// The names in a directory; none if there is no directory of that path. The parser would follow links on the way, so
+    /// each directory is found in the one above it.
+    fn directory(&self, path: &str) -> Result<Option<Rc<Directory>>, FsError> {
+        let kept = self.kept.borrow().get(path);
+        if kept.is_some() {
+            return Ok(kept);
+        }
+        if path.matches('/').count() > MAX_DEPTH || !self.look_up(path)?.is_some_and(|found| found.is_dir()) {
+            return Ok(None);
+        }
+        let entries = self.ask(|fs| fs.read_dir(format!("/{path}").as_str()))?;
+        self.source.begin(LOOK_UP);
+        let mut directory = Directory::new();
+        for entry in entries {
+            let entry = entry.map_err(|error| self.source.blame(error, failed))?;
+            let name = entry.file_name();
+            if name == "." || name == ".." {
+                continue;
+            }
+            if directory.len() == MAX_ENTRIES {
+                return Err(FsError::Limit { what: "a directory", limit: MAX_ENTRIES as u64 });
+            }
+            directory.insert(name.as_ref().to_vec(), entry);
+        }
+        let directory = Rc::new(directory);
+        self.kept.borrow_mut().keep(path, &directory);
+        Ok(Some(directory))
     }
 
     /// What a path that must be there stands for.
@@ -118,23 +139,12 @@ impl FileSystem for ExtFs {
     }
 
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError> {
-        self.must(path, FileType::is_dir)?;
-        let directory = self.ask(|fs| fs.read_dir(format!("/{path}").as_str()))?;
-        self.source.begin(LOOK_UP);
-        let mut entries = Vec::new();
-        for entry in directory {
-            let entry = entry.map_err(|error| self.source.blame(error, failed))?;
-            let name = entry.file_name();
-            if name == "." || name == ".." {
-                continue;
-            }
-            if entries.len() == MAX_ENTRIES {
-                return Err(FsError::Limit { what: "a directory", limit: MAX_ENTRIES as u64 });
-            }
-            let file_type = entry.file_type().map_err(failed)?;
-            entries.push(Entry { name: super::name(name.as_ref()), kind: kind_of(file_type) });
-        }
-        Ok(entries)
+        let directory = self.directory(path)?;
+        let directory = directory.ok_or_else(|| FsError::malformed(format!("/{path} is no directory")))?;
+        let entry = |(name, entry): (&Vec<u8>, &DirEntry)| {
+            Ok(Entry { name: super::name(name), kind: kind_of(entry.file_type()?) })
+        };
+        directory.iter().map(entry).collect::<Result<_, _>>().map_err(failed)
     }
 }
 
@@ -178,6 +188,7 @@ fn kind_of(file_type: FileType) -> Kind {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser has many words for what is malformed")]
 fn failed(error: Ext4Error) -> FsError {
     match error {
         Ext4Error::Incompatible(feature) => FsError::unsupported(format!("ext4 with {feature}")),

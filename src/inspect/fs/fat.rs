@@ -49,7 +49,8 @@ impl FatFs {
     fn bytes(&self, start: Start) -> Result<Vec<u8>, FsError> {
         match start {
             Start::Bytes(ref range) => {
-                let len = usize::try_from(range.len_bytes).map_err(|_| FsError::malformed("the top directory"))?;
+                let len =
+                    usize::try_from(range.len_bytes).ok().ok_or_else(|| FsError::malformed("the top directory"))?;
                 let mut bytes = vec![0; len];
                 self.volume.read_at(range.start, &mut bytes)?;
                 Ok(bytes)

@@ -14,6 +14,7 @@ pub mod btrfs;
 pub mod directory;
 pub mod ext;
 pub mod fat;
+mod kept;
 pub mod ntfs;
 mod probe;
 mod source;

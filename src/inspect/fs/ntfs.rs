@@ -260,6 +260,7 @@ const fn kind_of(is_directory: bool, reparse: Option<&Reparse>) -> Kind {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser has many words for what is malformed")]
 fn failed(error: NtfsError) -> FsError {
     match error {
         NtfsError::UnsupportedClusterSize { .. } | NtfsError::UnsupportedSectorSize { .. } => {

@@ -82,11 +82,12 @@ impl Source {
             return Err(FsError::Limit { what, limit: limit_bytes });
         };
         self.state.left_bytes.set(left);
-        self.volume.read_at(offset, out).map_err(|error| match error.kind() {
-            io::ErrorKind::UnexpectedEof => {
-                FsError::Malformed { what: format!("something at byte {offset}, beyond the end of the volume") }
+        self.volume.read_at(offset, out).map_err(|error| {
+            if error.kind() == io::ErrorKind::UnexpectedEof {
+                FsError::malformed(format!("something at byte {offset}, beyond the end of the volume"))
+            } else {
+                FsError::from(error)
             }
-            _ => FsError::from(error),
         })
     }
 }
@@ -171,13 +172,13 @@ mod tests {
 
     #[test]
     fn the_first_reason_is_kept_until_it_is_asked_for() {
-        let mut source = Source::new(Rc::new(Metered::new(vec![0; 256 << 10], 64 << 10)));
+        let mut source = Source::new(Rc::new(Metered::new(vec![0; 256 << 10], 16 << 10)));
         source.begin(ALLOWANCE);
         source.read_at(0, &mut [0; 10]).expect("inside");
         source.check().expect("nothing failed");
         source.read_at(200 << 10, &mut [0; 10]).expect_err("over the limit");
         source.read_at(u64::MAX, &mut [0; 10]).expect_err("outside");
-        assert!(matches!(source.check(), Err(FsError::Limit { limit: 65536, .. })));
+        assert!(matches!(source.check(), Err(FsError::Limit { limit: 16384, .. })));
         source.read_at(1 << 40, &mut [0; 10]).expect_err("outside");
         assert!(matches!(source.check(), Err(FsError::Malformed { .. })));
         source.check().expect("it was asked for");

@@ -5,13 +5,13 @@
 //! names of directories are kept here, and paths are walked here.
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::io::Read;
 use std::rc::Rc;
 
 use lamxfs::{EntryKind, Error, Inode, SuperblockReason, Xfs};
 
+use super::kept::{self, Kept};
 use super::source::{Allowance, Source};
 use super::stream::{self, ContentAt};
 use super::{Entry, FileSystem, FsError, FsKind, Identity, Kind, MAX_ENTRIES, Metadata};
@@ -25,26 +25,17 @@ const DIRECTORY: Allowance = Allowance { what: "a directory", limit_bytes: 48 <<
 const CONTENT: Allowance = Allowance { what: "a piece of a file", limit_bytes: 48 << 20 };
 /// Longest target of a link, in bytes: a path of Linux.
 const MAX_LINK_BYTES: u64 = 4096;
-/// Most names that are kept, of all directories together.
-const MAX_KEPT: usize = 2 * MAX_ENTRIES;
 
 /// An XFS file system.
 pub struct XfsFs {
     fs: RefCell<Xfs<Source>>,
     source: Source,
     identity: Identity,
-    kept: RefCell<Kept>,
+    kept: RefCell<Kept<(Inode, Kind)>>,
 }
 
-/// Directories by path, and how many names they have in all.
-#[derive(Default)]
-struct Kept {
-    directories: BTreeMap<String, Rc<Directory>>,
-    names: usize,
-}
-
-/// The names of a directory.
-type Directory = BTreeMap<Vec<u8>, (Inode, Kind)>;
+/// The names of a directory, each with its inode and what it says that this is.
+type Directory = kept::Directory<(Inode, Kind)>;
 
 impl XfsFs {
     /// The file system of a volume.
@@ -88,7 +79,7 @@ impl XfsFs {
             let Some((found, _)) = directory.get(component.as_bytes()) else { return Ok(None) };
             inode = *found;
             metadata = self.stat(inode)?;
-            parent = join(&parent, component);
+            parent = kept::join(&parent, component);
         }
         Ok(Some((inode, metadata)))
     }
@@ -112,8 +103,8 @@ impl XfsFs {
 
     /// The names in a directory that is there.
     fn directory(&self, path: &str) -> Result<Rc<Directory>, FsError> {
-        if let Some(directory) = self.kept.borrow().directories.get(path) {
-            return Ok(Rc::clone(directory));
+        if let Some(directory) = self.kept.borrow().get(path) {
+            return Ok(directory);
         }
         let full = format!("/{path}");
         let entries = self.ask(DIRECTORY, |fs| fs.read_dir(lamxfs::Path::new(full.as_bytes())))?;
@@ -124,17 +115,6 @@ impl XfsFs {
         let directory: Rc<Directory> = Rc::new(entries.into_iter().map(named).collect());
         self.kept.borrow_mut().keep(path, &directory);
         Ok(directory)
-    }
-}
-
-impl Kept {
-    fn keep(&mut self, path: &str, directory: &Rc<Directory>) {
-        if self.names + directory.len() > MAX_KEPT {
-            *self = Self::default();
-        }
-        // An empty directory costs something as well.
-        self.names += directory.len() + 1;
-        self.directories.insert(path.to_owned(), Rc::clone(directory));
     }
 }
 
@@ -191,10 +171,6 @@ impl ContentAt for Content<'_> {
     }
 }
 
-fn join(parent: &str, component: &str) -> String {
-    if parent.is_empty() { component.to_owned() } else { format!("{parent}/{component}") }
-}
-
 const fn kind_of(kind: EntryKind) -> Kind {
     match kind {
         EntryKind::Regular => Kind::File,
@@ -204,6 +180,7 @@ const fn kind_of(kind: EntryKind) -> Kind {
     }
 }
 
+#[expect(clippy::wildcard_enum_match_arm, reason = "the parser has many words for what is malformed")]
 fn failed(error: Error) -> FsError {
     match error {
         Error::BadSuperblock(SuperblockReason::DirtyLog) => FsError::unsupported("an XFS log to replay"),

@@ -114,8 +114,8 @@ fn ring(volume: &dyn DiskReader, area: Area, offset: u64, len_bytes: u64) -> Res
     if !fits {
         return Err(malformed());
     }
-    let mut text = vec![0; usize::try_from(len_bytes).map_err(|_| malformed())?];
-    let first = usize::try_from((area.len_bytes - offset).min(len_bytes)).map_err(|_| malformed())?;
+    let mut text = vec![0; usize::try_from(len_bytes).ok().ok_or_else(malformed)?];
+    let first = usize::try_from((area.len_bytes - offset).min(len_bytes)).ok().ok_or_else(malformed)?;
     let (head, tail) = text.split_at_mut(first);
     let start = area.start.checked_add(offset).ok_or_else(malformed)?;
     load(volume, start, head, "metadata")?;
@@ -124,9 +124,9 @@ fn ring(volume: &dyn DiskReader, area: Area, offset: u64, len_bytes: u64) -> Res
 }
 
 fn load(volume: &dyn DiskReader, at: u64, out: &mut [u8], what: &'static str) -> Result<(), LvmError> {
-    volume.read_at(at, out).map_err(|error| match error.kind() {
-        std::io::ErrorKind::UnexpectedEof => LvmError::Malformed { what },
-        _ => LvmError::Unreadable { what },
+    volume.read_at(at, out).map_err(|error| {
+        let is_outside = error.kind() == std::io::ErrorKind::UnexpectedEof;
+        if is_outside { LvmError::Malformed { what } } else { LvmError::Unreadable { what } }
     })
 }
 

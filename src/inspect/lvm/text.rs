@@ -189,7 +189,7 @@ impl<'a> Parser<'a> {
                 byte => text.push(*byte),
             }
         }
-        Ok(Value::Text(String::from_utf8(text).map_err(|_| MALFORMED)?))
+        Ok(Value::Text(String::from_utf8(text).ok().ok_or(MALFORMED)?))
     }
 }
 

@@ -9,12 +9,12 @@ use std::io;
 
 use super::{DiskReader, check_bounds};
 
-/// Bytes of a page.
-const PAGE_BYTES: u64 = 64 << 10;
+/// Bytes of a page. Directories and inodes lie far apart, each a few KiB, and what is read besides counts.
+const PAGE_BYTES: u64 = 16 << 10;
 /// Pages that are kept: 32 MiB, an eighth of what an inspection may allocate.
-const PAGES: usize = 512;
+const PAGES: usize = 2048;
 /// Most pages that are read at once: 1 MiB.
-const RUN_PAGES: u64 = 16;
+const RUN_PAGES: u64 = 64;
 
 /// More was wanted of a disk than is read of any.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -37,6 +37,8 @@ pub struct Metered<R> {
 struct Cache {
     /// By number.
     pages: BTreeMap<u64, Page>,
+    /// Numbers of pages, by when they were used last.
+    order: BTreeMap<u64, u64>,
     /// Counts up with each use of a page.
     clock: u64,
     /// The page that would go on where the last run ended, and how many are read then.
@@ -88,19 +90,24 @@ impl Cache {
     /// Keeps a page, in the place of the one that was not used for longest if there are too many.
     fn keep(&mut self, number: u64, content: &[u8]) {
         if self.pages.len() == PAGES
-            && let Some(oldest) = self.pages.iter().min_by_key(|(_, page)| page.used).map(|(number, _)| *number)
+            && let Some((_, oldest)) = self.order.pop_first()
         {
             self.pages.remove(&oldest);
         }
         self.clock += 1;
+        self.order.insert(self.clock, number);
         self.pages.insert(number, Page { content: content.into(), used: self.clock });
     }
 
     /// Copies from `skip` of a page that is kept, as much as there is; none if it is not kept.
     fn copy(&mut self, number: u64, skip: usize, out: &mut [u8]) -> Option<usize> {
-        self.clock += 1;
         let page = self.pages.get_mut(&number)?;
-        page.used = self.clock;
+        if page.used != self.clock {
+            self.clock += 1;
+            self.order.remove(&page.used);
+            self.order.insert(self.clock, number);
+            page.used = self.clock;
+        }
         let rest = page.content.get(skip..)?;
         let len = rest.len().min(out.len());
         out[..len].copy_from_slice(&rest[..len]);
@@ -179,14 +186,15 @@ mod tests {
 
     #[test]
     fn gives_the_bytes_below_at_any_offset_and_in_any_order() {
-        let len = 900 * PAGE_BYTES + 1234;
+        let len = 3000 * PAGE_BYTES + 1234;
         let reader = Pattern::metered(len, u64::MAX);
         let mut random = fastrand::Rng::with_seed(1);
         for _ in 0..600 {
             let at = random.u64(0..len);
             check(&reader, at, usize::try_from(len - at).expect("small").min(random.usize(0..300_000)));
         }
-        assert!(reader.cache.borrow().pages.len() <= PAGES);
+        assert_eq!(reader.cache.borrow().pages.len(), PAGES);
+        assert_eq!(reader.cache.borrow().order.len(), PAGES);
         for (at, count) in [(len, 1), (len - 1, 2), (u64::MAX, 1)] {
             let error = reader.read_at(at, &mut vec![0; count]).expect_err("outside");
             assert_eq!(error.kind(), io::ErrorKind::UnexpectedEof);
@@ -197,19 +205,19 @@ mod tests {
     fn small_reads_cost_one_read_below_and_are_counted_once() {
         let reader = Pattern::metered(100 * PAGE_BYTES, u64::MAX);
         (0..2000).for_each(|at| check(&reader, 5 * PAGE_BYTES + at, 16));
-        assert_eq!(*reader.below.reads.borrow(), [(5 * PAGE_BYTES, 65536)]);
+        assert_eq!(*reader.below.reads.borrow(), [(5 * PAGE_BYTES, 16384)]);
         assert_eq!(reader.fetched_bytes(), PAGE_BYTES);
     }
 
     #[test]
     fn what_is_read_in_order_is_read_in_long_runs() {
-        let reader = Pattern::metered(640 * PAGE_BYTES, u64::MAX);
-        (0..640 * 16).for_each(|block| check(&reader, block * 4096, 4096));
+        let reader = Pattern::metered(2560 * PAGE_BYTES, u64::MAX);
+        (0..2560 * 4).for_each(|block| check(&reader, block * 4096, 4096));
         assert!(reader.below.reads.borrow().len() < 50, "{:?}", reader.below.reads);
-        assert_eq!(reader.fetched_bytes(), 640 * PAGE_BYTES);
-        let reader = Pattern::metered(640 * PAGE_BYTES, u64::MAX);
+        assert_eq!(reader.fetched_bytes(), 2560 * PAGE_BYTES);
+        let reader = Pattern::metered(2560 * PAGE_BYTES, u64::MAX);
         check(&reader, 4096, 16 << 20);
-        assert!(reader.below.reads.borrow().len() <= 18, "{:?}", reader.below.reads);
+        assert!(reader.below.reads.borrow().len() <= 20, "{:?}", reader.below.reads);
     }
 
     #[test]

@@ -37,7 +37,7 @@ impl Tree {
         let tree = Self(tempfile::tempdir().expect("directory"));
         let mut random = fastrand::Rng::with_seed(4);
         tree.file("etc/os-release", b"ID=debian\n");
-        tree.file("EFI/BOOT/BOOTX64.EFI", &[7; 70_000]);
+        tree.file("EFI/BOOT/BOOTX64.EFI", &vec![7; 70_000]);
         tree.file("empty", b"");
         tree.file("a name that is rather long, with äöü and €.Txt", b"long");
         tree.file("deep/1/2/3/4/5/6/7/8/9/10/11/12/file", b"deep");
