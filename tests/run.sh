@@ -13,7 +13,10 @@ cd "$(dirname "$0")/.."
 
 tests/install-packages.sh
 export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
-tests/fixtures/debian-image.sh "$BMS_FIXTURES"
+# One waits for a mirror most of the time, the other for the processor.
+tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
+image=$!
 tests/fixtures/garage.sh "$BMS_FIXTURES"
+wait "$image"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
 cargo test --locked "$@" -- --include-ignored
