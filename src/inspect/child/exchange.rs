@@ -15,6 +15,9 @@ use super::wire::{self, Said};
 use super::{InspectError, MAX_SAID_BYTES, PIECE_BYTES, TICK};
 use crate::inspect::reader::DiskReader;
 
+#[cfg(test)]
+mod tests;
+
 /// Most bytes that a child is given, all in all.
 const MAX_GIVEN_BYTES: u64 = 512 << 20;
 
