@@ -12,7 +12,7 @@ packages=(
   build-essential                                # the linker, and a C compiler for zstd and liblzma
   util-linux fdisk gdisk parted                  # loop devices and partition tables
   dosfstools mtools e2fsprogs ntfs-3g            # file systems made and read without a mount
-  xfsprogs btrfs-progs mount                     # and with one
+  xfsprogs btrfs-progs mount lvm2                # and with one
   mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
   qemu-utils gzip xz-utils zstd                  # the formats an image may come in
   b3sum jq strace                                # the second opinion on a hash; bmsctl --output json; faults

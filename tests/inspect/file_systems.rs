@@ -2,7 +2,7 @@
 
 mod damage;
 mod dirty;
-mod rig;
+pub(crate) mod rig;
 
 use std::fs::File;
 use std::path::Path;

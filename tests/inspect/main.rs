@@ -2,6 +2,7 @@
 #![expect(clippy::expect_used, clippy::panic, reason = "all of this is tests: they fail by panicking")]
 
 mod file_systems;
+mod logical_volumes;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};

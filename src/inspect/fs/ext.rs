@@ -71,7 +71,10 @@ impl ExtFs {
         if kept.is_some() {
             return Ok(kept);
         }
-        if path.matches('/').count() > MAX_DEPTH || !self.look_up(path)?.is_some_and(|found| found.is_dir()) {
+        if path.matches('/').count() > MAX_DEPTH {
+            return Err(FsError::Limit { what: "the depth of a directory", limit: MAX_DEPTH as u64 });
+        }
+        if !self.look_up(path)?.is_some_and(|found| found.is_dir()) {
             return Ok(None);
         }
         let entries = self.ask(|fs| fs.read_dir(format!("/{path}").as_str()))?;

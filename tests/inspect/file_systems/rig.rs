@@ -15,13 +15,13 @@ use tempfile::{NamedTempFile, TempDir};
 use crate::{run, text};
 
 /// Files of the directory with many.
-pub(super) const MANY: usize = 3000;
+pub(crate) const MANY: usize = 3000;
 /// The same where the tool that copies them takes minutes for more.
-pub(super) const SOME: usize = 300;
+pub(crate) const SOME: usize = 300;
 
 /// What a file system can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Case {
+pub(crate) enum Case {
     /// Modes, links, and names that differ in case.
     Unix,
     /// Files and directories, whose names have no case.
@@ -29,11 +29,11 @@ pub(super) enum Case {
 }
 
 /// A directory with files.
-pub(super) struct Tree(TempDir);
+pub(crate) struct Tree(TempDir);
 
 impl Tree {
     /// Files and directories alone.
-    pub(super) fn plain(many: usize) -> Self {
+    pub(crate) fn plain(many: usize) -> Self {
         let tree = Self(tempfile::tempdir().expect("directory"));
         let mut random = fastrand::Rng::with_seed(4);
         tree.file("etc/os-release", b"ID=debian\n");
@@ -48,7 +48,7 @@ impl Tree {
     }
 
     /// Files, directories and links whose names a prototype of `mkfs.xfs` can hold.
-    pub(super) fn simple() -> Self {
+    pub(crate) fn simple() -> Self {
         let tree = Self(tempfile::tempdir().expect("directory"));
         tree.file("etc/os-release", b"ID=centos\n");
         tree.file("empty", b"");
@@ -59,7 +59,7 @@ impl Tree {
     }
 
     /// A prototype of this tree.
-    pub(super) fn prototype(&self) -> NamedTempFile {
+    pub(crate) fn prototype(&self) -> NamedTempFile {
         let file = NamedTempFile::new().expect("file");
         let text = format!("/stand/none\n0 0\n{}", lines(self.path(), "d--755 0 0"));
         fs::write(file.path(), text).expect("write");
@@ -67,7 +67,7 @@ impl Tree {
     }
 
     /// All that Linux has.
-    pub(super) fn unix() -> Self {
+    pub(crate) fn unix() -> Self {
         let tree = Self::plain(MANY);
         tree.file("usr/lib/libc.so", b"libc");
         tree.link("usr/lib", "lib64");
@@ -96,11 +96,11 @@ impl Tree {
         tree
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub(super) fn file(&self, name: &str, content: &[u8]) {
+    pub(crate) fn file(&self, name: &str, content: &[u8]) {
         let path = self.path().join(name);
         fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
         fs::write(path, content).expect("write");
@@ -110,11 +110,11 @@ impl Tree {
         symlink(target, self.path().join(name)).expect("link");
     }
 
-    pub(super) fn top_level(&self) -> Vec<PathBuf> {
+    pub(crate) fn top_level(&self) -> Vec<PathBuf> {
         fs::read_dir(self.path()).expect("directory").map(|entry| entry.expect("entry").path()).collect()
     }
 
-    pub(super) fn copy_to(&self, directory: &Path) {
+    pub(crate) fn copy_to(&self, directory: &Path) {
         run("cp", &["-a", "--sparse=always", &format!("{}/.", text(self.path())), text(directory)]);
     }
 }
@@ -138,14 +138,14 @@ fn lines(directory: &Path, own: &str) -> String {
 }
 
 /// An image, and a place to mount it.
-pub(super) struct Image {
+pub(crate) struct Image {
     directory: TempDir,
-    pub(super) path: PathBuf,
+    pub(crate) path: PathBuf,
 }
 
 /// A mounted image; it is unmounted in the end.
-pub(super) struct Mounted {
-    pub(super) path: PathBuf,
+pub(crate) struct Mounted {
+    pub(crate) path: PathBuf,
 }
 
 impl Drop for Mounted {
@@ -158,7 +158,7 @@ impl Drop for Mounted {
 }
 
 impl Image {
-    pub(super) fn empty(len_bytes: u64) -> Self {
+    pub(crate) fn empty(len_bytes: u64) -> Self {
         let directory = tempfile::tempdir().expect("directory");
         let path = directory.path().join("image");
         File::create(&path).expect("create").set_len(len_bytes).expect("length");
@@ -166,11 +166,11 @@ impl Image {
         Self { directory, path }
     }
 
-    pub(super) fn mount(&self, options: &str) -> Mounted {
+    pub(crate) fn mount(&self, options: &str) -> Mounted {
         self.mount_as("auto", options)
     }
 
-    pub(super) fn mount_as(&self, kind: &str, options: &str) -> Mounted {
+    pub(crate) fn mount_as(&self, kind: &str, options: &str) -> Mounted {
         let path = self.directory.path().join("mount");
         let options = format!("loop,{options}");
         let arguments = ["-t", kind, "-o", &options, text(&self.path), text(&path)];
@@ -182,12 +182,12 @@ impl Image {
     }
 
     /// Mounts it, and copies a tree into it.
-    pub(super) fn fill(&self, options: &str, tree: &Tree) {
+    pub(crate) fn fill(&self, options: &str, tree: &Tree) {
         tree.copy_to(&self.mount(options).path);
     }
 
     /// A copy of it as it is now.
-    pub(super) fn copied(&self) -> Self {
+    pub(crate) fn copied(&self) -> Self {
         let copy = Self::empty(0);
         run("cp", &["--sparse=always", text(&self.path), text(&copy.path)]);
         copy
@@ -204,7 +204,7 @@ fn shown(name: &std::ffi::OsStr) -> String {
 }
 
 /// Fails unless a file system shows what a directory holds.
-pub(super) fn compare(fs: &dyn FileSystem, directory: &Path, case: Case) {
+pub(crate) fn compare(fs: &dyn FileSystem, directory: &Path, case: Case) {
     let compared = compare_directory(fs, directory, "", case);
     assert!(compared > SOME, "{compared} files are too few");
     for absent in ["etc/none", "none/none", "etc/os-release/none", "lib64/libc.so", "many/none"] {
