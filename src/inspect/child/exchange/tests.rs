@@ -81,7 +81,7 @@ fn an_answer_that_is_no_examination_is_refused() {
 
 #[test]
 fn a_child_that_hangs_or_does_not_listen_is_killed() {
-    for body in ["exec sleep 1000", "want 1000000; exec sleep 1000", "exec yes >&2"] {
+    for body in ["exec sleep 1000", "want 1000000; exec sleep 1000", "exec 3>&1; exec yes >&2"] {
         let (_directory, inspector) = script(body);
         let inspector = Inspector { time_limit: Duration::from_millis(500), ..inspector };
         assert!(matches!(ask(&inspector), Err(InspectError::TimedOut { .. })), "{body}");
