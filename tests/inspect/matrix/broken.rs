@@ -166,6 +166,10 @@ const DRIVERS: &[Row] = &[
     ("SDI-01", Fail, "depmod", |case| {
         case.tree.replace(&format!("usr/lib/modules/{RELEASE}/modules.dep"), "extra/scsi_ep_front.ko:\n", "");
     }),
+    ("SDI-01", Fail, "is not there", |case| case.tree.remove(&SYSTEM.sdi_module())),
+    ("SDI-01", Fail, "is not there", |case| {
+        case.tree.link(&SYSTEM.sdi_module(), "/lib/modules/4.18.0-477.el8.x86_64/extra/scsi_ep_front.ko");
+    }),
     ("SDI-01", Fail, "was built for 4.18.0-477", |case| case.sdi_module("1.0.18", "4.18.0-477.el8.x86_64")),
     ("SDI-01", Fail, "4.18.0-999.el8.x86_64 has no", |case| {
         let modules = "usr/lib/modules/4.18.0-999.el8.x86_64";

@@ -121,11 +121,12 @@ impl Layout {
 
     /// What the boot loader calls the directory /boot.
     pub(super) fn boot_prefix(&self) -> &'static str {
-        let has = |found: &dyn Fn(&&Volume) -> bool| self.volumes.iter().any(|volume| found(&volume));
-        match () {
-            () if has(&|volume| volume.at == "/boot") => "",
-            () if has(&|volume| volume.kind == Kind::Btrfs) => "/@/boot",
-            () => "/boot",
+        if self.volumes.iter().any(|volume| volume.at == "/boot") {
+            ""
+        } else if self.volumes.iter().any(|volume| volume.kind == Kind::Btrfs) {
+            "/@/boot"
+        } else {
+            "/boot"
         }
     }
 
