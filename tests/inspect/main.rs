@@ -3,6 +3,7 @@
 
 mod file_systems;
 mod logical_volumes;
+mod matrix;
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};

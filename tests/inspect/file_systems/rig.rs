@@ -61,8 +61,7 @@ impl Tree {
     /// A prototype of this tree.
     pub(crate) fn prototype(&self) -> NamedTempFile {
         let file = NamedTempFile::new().expect("file");
-        let text = format!("/stand/none\n0 0\n{}", lines(self.path(), "d--755 0 0"));
-        fs::write(file.path(), text).expect("write");
+        fs::write(file.path(), prototype(self.path())).expect("write");
         file
     }
 
@@ -117,6 +116,11 @@ impl Tree {
     pub(crate) fn copy_to(&self, directory: &Path) {
         run("cp", &["-a", "--sparse=always", &format!("{}/.", text(self.path())), text(directory)]);
     }
+}
+
+/// A prototype for `mkfs.xfs` of the files, directories and links in a directory.
+pub(crate) fn prototype(directory: &Path) -> String {
+    format!("/stand/none\n0 0\n{}", lines(directory, "d--755 0 0"))
 }
 
 /// A directory in a prototype: its own line, those of what it holds, and its end.

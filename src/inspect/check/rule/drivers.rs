@@ -77,6 +77,10 @@ fn fitting(kernel: &Kernel, name: &str, alias: Option<&str>, context: &Context<'
         }
         Place::Loadable(path) => path,
     };
+    if matches!(context.facts.root.find(path), Ok(None)) {
+        let reason = format!("modules.dep of {release} names {name}, but {path} is not there");
+        return Outcome::fail(reason).with(path, "");
+    }
     known(&info(path, context), |info| {
         let vermagic = info.vermagic.as_deref().unwrap_or_default();
         let outcome = match info.release() {

@@ -285,6 +285,7 @@ const DRIVERS: &[Row] = &[
         image.write(&path, "version=1.0.18\nvermagic=3.10.0-862 SMP\nalias=pci:v000019E5d00001610sv*\n");
         image.kernel().modules = Known::Is([("scsi_ep_front".to_owned(), format!("/{path}"))].into());
     }),
+    ("SDI-01", Fail, "is not there", |image| image.remove(SDI_MODULE)),
     ("SDI-01", Warn, "does not say that it drives", |image| image.replace(SDI_MODULE, "1610", "1611")),
     ("SDI-01", Unknown, "does not say which kernel", |image| image.write(SDI_MODULE, "")),
     ("SDI-01", Unknown, "cannot be read", |image| {
