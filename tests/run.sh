@@ -15,5 +15,6 @@ tests/install-packages.sh
 export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
 tests/fixtures/debian-image.sh "$BMS_FIXTURES"
 tests/fixtures/garage.sh "$BMS_FIXTURES"
+tests/fixtures/broken-images.sh "$BMS_FIXTURES"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
 cargo test --locked "$@" -- --include-ignored
