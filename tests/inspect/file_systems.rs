@@ -8,9 +8,9 @@ use std::fs::File;
 use std::path::Path;
 use std::rc::Rc;
 
+use bms_agent::inspect::free::reason::Owner;
 use bms_agent::inspect::fs::btrfs::BtrfsFs;
 use bms_agent::inspect::fs::{Content, FileSystem, FsError, FsKind, Kind, open, probe};
-use bms_agent::inspect::free::reason::Owner;
 use bms_agent::inspect::reader::{DiskReader, FileReader, Metered};
 
 use self::rig::{Case, Image, MANY, SOME, Tree, compare};
@@ -166,7 +166,8 @@ fn btrfs_opens_the_default_subvolume_and_those_that_are_named() {
 #[ignore = "needs dosfstools and mtools"]
 fn fat_shows_what_mtools_put_in() {
     let tree = Tree::plain(SOME);
-    for (mib, options) in [(14, &["-F", "12"][..]), (60, &["-F", "16"]), (80, &["-F", "32"]), (80, &["-F", "32", "-s", "1"])]
+    for (mib, options) in
+        [(14, &["-F", "12"][..]), (60, &["-F", "16"]), (80, &["-F", "32"]), (80, &["-F", "32", "-s", "1"])]
     {
         let image = Image::empty(mib << 20);
         run("mkfs.vfat", &[options, &["-n", "CONFIG-2", text(&image.path)]].concat());

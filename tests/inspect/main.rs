@@ -1,6 +1,11 @@
 //! The child that looks into disks, as the shipped daemon starts it: on real file systems, in its real sandbox.
 #![expect(clippy::expect_used, clippy::panic, reason = "all of this is tests: they fail by panicking")]
 
+mod corpora;
+mod file_systems;
+mod fuzz;
+mod hostile;
+
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileExt as _, OpenOptionsExt as _};
