@@ -17,6 +17,7 @@ export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
 tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
 image=$!
 tests/fixtures/garage.sh "$BMS_FIXTURES"
+tests/fixtures/broken-images.sh "$BMS_FIXTURES"
 wait "$image"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
 cargo test --locked "$@" -- --include-ignored

@@ -245,6 +245,13 @@ impl Inspector {
     }
 }
 
+/// Hears what a child may say, with every ear that there is, and drops it.
+pub(super) fn hear_anything(said: &[u8]) {
+    wire::parse(said).ok();
+    answer::parse(said, u64::MAX).ok();
+    serde_json::from_slice::<Found>(said).ok();
+}
+
 /// What a child answers after it looked into something.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -102,6 +102,14 @@ pub fn find(physical: &[Rc<dyn DiskReader>]) -> Found {
     found
 }
 
+/// What a text describes, without a physical volume: on a disk the text has a checksum that fuzzing does not get past.
+///
+/// # Errors
+/// [`LvmError::Malformed`].
+pub(super) fn describe(text: &[u8]) -> Result<Vec<LogicalVolume>, LvmError> {
+    group::parse(text).map(|group| group.volumes(&[]))
+}
+
 fn keep_newest(groups: &mut Vec<group::Group>, group: group::Group) {
     match groups.iter_mut().find(|other| other.uuid == group.uuid) {
         Some(other) if other.sequence < group.sequence => *other = group,

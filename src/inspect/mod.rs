@@ -12,6 +12,7 @@ pub mod examine;
 pub mod facts;
 pub mod free;
 pub mod fs;
+pub mod fuzz;
 pub mod lvm;
 pub mod policy;
 pub mod profile;

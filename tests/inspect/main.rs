@@ -1,7 +1,10 @@
 //! The child that looks into disks, as the shipped daemon starts it: on real file systems, in its real sandbox.
 #![expect(clippy::expect_used, clippy::panic, reason = "all of this is tests: they fail by panicking")]
 
+mod corpora;
 mod file_systems;
+mod fuzz;
+mod hostile;
 mod logical_volumes;
 mod matrix;
 
