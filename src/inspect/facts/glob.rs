@@ -51,6 +51,10 @@ pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
         }
         found = next;
     }
+    // What a directory lists is there, even if its name is none that can be looked up.
+    if pattern.rsplit('/').find(|step| !step.is_empty()).is_some_and(|last| last.contains('*')) {
+        return Ok(found);
+    }
     let mut there = Vec::new();
     for path in found {
         if root.find_link(&path)?.is_some() {

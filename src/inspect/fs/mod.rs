@@ -200,19 +200,14 @@ pub trait FileSystem: fmt::Debug {
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError>;
 }
 
-/// A name as it is shown: bytes that are not UTF-8 become `\xNN`, control characters are escaped.
+/// A name as text: bytes that are not UTF-8 become `\xNN`. It may hold control characters, which whoever shows it escapes.
 pub(crate) fn name(bytes: &[u8]) -> String {
-    let mut shown = String::with_capacity(bytes.len());
+    let mut text = String::with_capacity(bytes.len());
     for part in bytes.utf8_chunks() {
-        for letter in part.valid().chars() {
-            match letter {
-                letter if letter.is_control() => shown.extend(letter.escape_default()),
-                letter => shown.push(letter),
-            }
-        }
-        shown.extend(part.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
+        text.push_str(part.valid());
+        text.extend(part.invalid().iter().flat_map(|byte| format!("\\x{byte:02x}").into_bytes()).map(char::from));
     }
-    shown
+    text
 }
 
 /// A name of UTF-16 as it is shown: halves of pairs become `\xNN\xNN`.
