@@ -17,7 +17,7 @@ use crate::repository::chunk::ChunkLayout;
 use crate::repository::{Repository, StoredImage};
 
 /// Most chunks that are fetched at once, if the memory budget has room for as many.
-const MOST_IN_FLIGHT: usize = 32;
+const MOST_IN_FLIGHT: usize = 16;
 /// Least, so that answers do not wait for questions.
 const LEAST_IN_FLIGHT: usize = 4;
 /// Bytes between these that are asked for at once.

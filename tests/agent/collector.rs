@@ -12,6 +12,8 @@ use crate::support::{MIB, Seed};
 const WRITERS: u64 = 20;
 /// Images that each writes, one after the other.
 const IMAGES: u64 = 2;
+/// Each MiB of an image is so many chunks of 256 KiB.
+const CHUNKS_PER_PART: u64 = 4;
 
 /// A file that has half of its MiBs in common with all others.
 fn file(dir: &Path, writer: u64, image: u64) -> PathBuf {
@@ -73,7 +75,7 @@ fn many_at_once(repository: &Repository) {
         "{report}"
     );
     // Half of what all images have in common, and the other half of each that is left.
-    let chunks = 4 + WRITERS / 2 * IMAGES * 4;
+    let chunks = (4 + WRITERS / 2 * IMAGES * 4) * CHUNKS_PER_PART;
     assert_eq!(report["chunks"]["objects"], chunks, "{report}");
 }
 
