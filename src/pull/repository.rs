@@ -20,7 +20,7 @@ use crate::repository::{Repository, StoredImage};
 const MOST_IN_FLIGHT: usize = 16;
 /// Least, so that answers do not wait for questions.
 const LEAST_IN_FLIGHT: usize = 4;
-/// Bytes between these that are asked for at once.
+/// Between these, as many as make so many bytes.
 const BYTES_IN_FLIGHT: u64 = 16 << 20;
 /// Parts that wait for the workers before another chunk is taken from the network.
 const WAITING_PARTS: usize = 64;

@@ -7,20 +7,11 @@ use std::process::{Command, Stdio};
 
 use serde_json::Value;
 
+use crate::input::FORMATS;
 use crate::support::garage::{Garage, ROOT_DOMAIN};
 use crate::support::nginx::Nginx;
 use crate::support::repository::{Repository, s3_without_keys, write_keys};
 use crate::support::{Image, MIB, Seed, eventually, run};
-
-/// Files of one image by format, and the commands that make them of `$0`.
-const FORMATS: [(&str, &str); 6] = [
-    ("raw", "cat $0"),
-    ("gz", "gzip -c $0"),
-    ("xz", "xz -0 -c $0"),
-    ("zst", "zstd -qc < $0"),
-    ("qcow2", "qemu-img convert -c -O qcow2 $0 $0.image && cat $0.image"),
-    ("qcow2", "qemu-img convert -c -O qcow2 -o compression_type=zstd $0 $0.image && cat $0.image"),
-];
 
 fn bytes(answer: &Value, field: &str) -> u64 {
     answer[field].as_u64().unwrap_or_else(|| panic!("{field} in {answer}"))

@@ -41,7 +41,7 @@ fn assert_is(image: &Image, format: &str, hash: &Value) {
 }
 
 /// Commands that turn `$0` into an image of a format on standard output.
-const FORMATS: [(&str, &str); 8] = [
+pub(crate) const FORMATS: [(&str, &str); 8] = [
     ("raw", "cat $0"),
     ("gz", "gzip -c $0"),
     ("xz", "xz -0 -c $0"),

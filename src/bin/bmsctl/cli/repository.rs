@@ -51,8 +51,8 @@ pub(crate) enum RepositoryCommand {
 pub(crate) struct InitArgs {
     #[command(flatten)]
     pub(crate) repository: RepositoryArgs,
-    /// How long nothing may refer to a chunk before it is deleted, as 30m, 24h or 7d: 1m at least. Half of it is the longest that an
-    /// image may take to be written.
+    /// How long nothing may refer to a chunk before it is deleted, as 30m, 24h or 7d: 1m at least. Half of it is the
+    /// longest that an image may take to be written.
     #[arg(long, value_name = "TIME", default_value = "24h", value_parser = parse_grace)]
     pub(crate) grace: Duration,
     /// Most private images of a project.
