@@ -49,6 +49,7 @@ fn ext_shows_what_mkfs_put_in() {
         (&["-t", "ext4"][..], "root"),
         (&["-t", "ext4", "-b", "1024", "-I", "256"], "a label of 16 ch"),
         (&["-t", "ext4", "-O", "^metadata_csum,^64bit"], "x"),
+        (&["-t", "ext4", "-I", "128", "-O", "^metadata_csum"], "boot of old"),
         (&["-t", "ext4", "-O", "bigalloc", "-C", "65536"], "x"),
     ] {
         let image = Image::empty(400 << 20);
@@ -82,7 +83,12 @@ fn xfs_shows_what_linux_wrote() {
 fn old_ext_shows_what_mkfs_put_in() {
     let tree = Tree::unix();
     std::fs::remove_file(tree.path().join("sparse")).expect("remove");
-    for options in [["-t", "ext3", "-b", "1024", "-I", "256"], ["-t", "ext2", "-b", "4096", "-I", "512"]] {
+    for options in [
+        ["-t", "ext3", "-b", "1024", "-I", "128"],
+        ["-t", "ext3", "-b", "4096", "-I", "256"],
+        ["-t", "ext2", "-b", "4096", "-I", "128"],
+        ["-t", "ext2", "-b", "1024", "-I", "512"],
+    ] {
         let image = Image::empty(160 << 20);
         run("mke2fs", &[&options[..], &["-q", "-d", text(tree.path()), text(&image.path)]].concat());
         compare(opened(&image.path).as_ref(), tree.path(), Case::Unix);

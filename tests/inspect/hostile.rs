@@ -153,7 +153,8 @@ fn a_system_whose_etc_leads_nowhere_is_unknown() {
 #[test]
 #[ignore = "needs the tools of ext4"]
 fn a_configuration_of_16_tib_is_unknown_and_costs_little() {
-    let image = System::new().pack();
+    let system = System::new();
+    let image = system.pack();
     let size = (16_u64 << 40) - 4096;
     run("debugfs", &["-w", "-R", &format!("set_inode_field /etc/cloud/cloud.cfg size {size}"), text(&image)]);
     let examination = examine(&image, &inspector());
@@ -177,7 +178,7 @@ fn what_a_stranger_wrote_cannot_move_or_colour_what_is_around_it() {
     // That everything is printable is asserted of every examination; here that there was something to print.
     let examination = examine(&system.pack(), &inspector());
     let finding = finding(&examination, "BN-07");
-    assert_eq!(finding.status, Status::Fail, "{finding:?}");
+    assert_eq!(finding.status, Status::Warn, "{finding:?}");
     assert!(format!("{finding:?}").contains("all is well"), "{finding:?}");
 }
 

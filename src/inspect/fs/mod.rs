@@ -210,12 +210,12 @@ pub(crate) fn name(bytes: &[u8]) -> String {
     text
 }
 
-/// A name of UTF-16 as it is shown: halves of pairs become `\xNN\xNN`.
+/// A name of UTF-16 as text: halves of pairs become `\xNN\xNN`.
 fn utf16(units: impl Iterator<Item = u16>) -> String {
     let mut shown = String::new();
     for unit in char::decode_utf16(units) {
         match unit {
-            Ok(letter) => shown.push_str(&name(letter.encode_utf8(&mut [0; 4]).as_bytes())),
+            Ok(letter) => shown.push(letter),
             Err(half) => {
                 let [high, low] = half.unpaired_surrogate().to_be_bytes();
                 shown.push_str(&format!("\\x{high:02x}\\x{low:02x}"));

@@ -198,11 +198,10 @@ impl Image {
     }
 }
 
-/// What a file is called by what is compared with it: bytes that are no text, and what would move the cursor, are escaped.
-fn shown(name: &std::ffi::OsStr) -> String {
+/// What a file is called by what is compared with it: bytes that are no text are escaped.
+fn text_of(name: &std::ffi::OsStr) -> String {
     let escape = |part: std::str::Utf8Chunk<'_>| {
-        let valid: String = part.valid().replace('\n', "\\n").replace('\x1b', "\\u{1b}");
-        valid + &part.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>()
+        part.valid().to_owned() + &part.invalid().iter().map(|byte| format!("\\x{byte:02x}")).collect::<String>()
     };
     name.as_bytes().utf8_chunks().map(escape).collect()
 }
@@ -230,7 +229,7 @@ fn compare_directory(fs: &dyn FileSystem, directory: &Path, path: &str, case: Ca
     let mut compared = 0;
     for entry in fs::read_dir(directory).expect("directory") {
         let entry = entry.expect("entry");
-        let name = shown(&entry.file_name());
+        let name = text_of(&entry.file_name());
         let kind = listed.remove(&name).unwrap_or_else(|| panic!("{name} is missing of /{path}"));
         compared += 1;
         let found = entry.metadata().expect("metadata");

@@ -14,6 +14,7 @@ const MAX_BLOCK_SHIFT: u32 = 6;
 const REVISION_WITH_SIZES: u32 = 1;
 const OLD_INODE_BYTES: u32 = 128;
 const INCOMPAT_64BIT: u32 = 0x80;
+const RO_COMPAT_METADATA_CSUM: u32 = 0x400;
 
 /// The numbers that are looked at.
 struct Superblock<'a>(&'a [u8; LEN_BYTES]);
@@ -38,8 +39,10 @@ pub(super) fn check(volume: &dyn DiskReader) -> Result<Identity, FsError> {
     }
     match wrong(&superblock, volume.len_bytes()) {
         Some(field) => Err(FsError::malformed(format!("the {field} of the superblock"))),
-        // The parser takes them for inodes that are cut off.
-        None if superblock.le16(0x58) == OLD_INODE_BYTES => Err(FsError::unsupported("ext with inodes of 128 bytes")),
+        // The parser takes them for inodes that are cut off: half of their checksum has no room.
+        None if superblock.le16(0x58) == OLD_INODE_BYTES && superblock.le32(0x64) & RO_COMPAT_METADATA_CSUM != 0 => {
+            Err(FsError::unsupported("ext with checksums in inodes of 128 bytes"))
+        }
         None => Ok(identity(&bytes)),
     }
 }

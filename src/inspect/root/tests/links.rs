@@ -276,7 +276,7 @@ fn a_directory_tells_what_its_names_stand_for() {
     fs.open("bin").err().expect("a link");
     fs.list("bin").expect_err("a link");
     let names: Vec<String> = fs.list("").expect("directory").into_iter().map(|entry| entry.name).collect();
-    assert!(names.contains(&"line\\nfeed".to_owned()), "{names:?}");
+    assert!(names.contains(&"line\nfeed".to_owned()), "{names:?}");
     assert!(!names.iter().any(|name| [".", ".."].contains(&name.as_str())));
     DirectoryFs::open(&top.join("etc/passwd")).expect_err("no directory");
 }
