@@ -74,7 +74,7 @@ fn the_same_is_found_in_a_file_in_a_repository_and_on_the_disk_that_it_was_insta
     assert_eq!(found(&installed.json), expected);
     let quiet =
         daemon.install(Path::new(id), &disk, &["--repository", "main", "--in-place", "--inspection", "off"]).done();
-    assert_eq!(quiet["result"]["warnings"], Value::Array(Vec::new()));
+    assert!(!quiet["result"]["warnings"].to_string().contains("BN-01"), "{quiet}");
 }
 
 #[test]

@@ -74,10 +74,9 @@ fn free_space(image: &Path) -> Became {
 }
 
 fn failed(image: &Path, error: &InspectError) -> Became {
-    match error {
-        InspectError::Died { .. } => Became::Died(format!("{}: {error}", image.display())),
-        other => panic!("{}: {other}", image.display()),
-    }
+    let said = format!("{}: {error}", image.display());
+    assert!(matches!(error, InspectError::Died { .. }), "{said}");
+    Became::Died(said)
 }
 
 fn descriptors() -> Vec<PathBuf> {

@@ -53,7 +53,7 @@ fn mutated(random: &mut Rng, seeds: &[Vec<u8>]) -> Vec<u8> {
         let here = piece(random, &data);
         match random.u8(0..8) {
             0 | 1 if !data.is_empty() => {
-                data[random.choice(0..here.start.max(1)).expect("some")] ^= 1 << random.u8(0..8)
+                data[random.choice(0..here.start.max(1)).expect("some")] ^= 1 << random.u8(0..8);
             }
             2 | 3 => set_number(random, &mut data),
             4 if random.u8(0..4) == 0 => data.truncate(here.start),

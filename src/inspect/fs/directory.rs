@@ -28,7 +28,9 @@ impl DirectoryFs {
     /// [`FsError::Read`] if it cannot be opened.
     pub fn open(path: &Path) -> Result<Self, FsError> {
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty()).map_err(read)?;
+        // Not `open`, which the child's sandbox does not let through.
+        let directory =
+            rustix::fs::openat2(rustix::fs::CWD, path, flags, Mode::empty(), ResolveFlags::empty()).map_err(read)?;
         Ok(Self { directory, identity: Identity::default() })
     }
 

@@ -51,9 +51,9 @@ pub enum FsError {
         limit: u64,
     },
     /// It belongs to the tree of files, but is not at hand.
-    #[error("what is joined in at {why}")]
+    #[error("{why}")]
     Unreached {
-        /// Where, and why.
+        /// Why, and where if it is joined in.
         why: String,
     },
     /// The disk or image below it cannot be read.

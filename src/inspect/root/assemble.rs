@@ -265,7 +265,10 @@ impl<'a> Installed<'a> {
         let at = self.root.find(at).ok().flatten().map_or_else(|| at.to_owned(), |found| found.path);
         let (outcome, fs) = match joined {
             Ok((name, fs)) => (Ok(name), fs),
-            Err(why) => (Err(why.clone()), Box::new(Unreached::new(format!("{at}: {why}"))) as Box<dyn FileSystem>),
+            Err(why) => (
+                Err(why.clone()),
+                Box::new(Unreached::new(format!("what is joined in at {at}: {why}"))) as Box<dyn FileSystem>,
+            ),
         };
         self.root.join(&at, fs);
         self.joins.push(Join { at, source: source.to_owned(), outcome });

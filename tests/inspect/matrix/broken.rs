@@ -70,7 +70,7 @@ const CLOUD_INIT: &[Row] = &[
     ("CI-02", Fail, "cloud-final is masked", |case| case.mask("cloud-final")),
     ("CI-02", Fail, "cloud-config is masked", |case| case.tree.write(&format!("{UNITS}/cloud-config.service"), "")),
     ("CI-02", Fail, "cloud-init-local is not started", |case| {
-        case.disable_unit("cloud-init.target", "cloud-init-local")
+        case.disable_unit("cloud-init.target", "cloud-init-local");
     }),
     ("CI-02", Fail, "no service cloud-init or", |case| {
         case.tree.remove("usr/lib/systemd/system/cloud-init.service");

@@ -17,9 +17,9 @@ use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    CaptureImageRequest, Encoding, GroupData, GroupOffer, GroupWant, InstallImageRequest, PlanInstallRequest,
-    PlanInstallResponse, PushAccepted, PushBegin, PushImageRequest, PushImageResponse, StreamCaptureRequest,
-    StreamCaptureResponse,
+    CaptureImageRequest, Encoding, GroupData, GroupOffer, GroupWant, InspectImageRequest, InspectImageResponse,
+    InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushAccepted, PushBegin, PushImageRequest,
+    PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
 use prost::Message as _;
 use prost_types::Any;
@@ -195,11 +195,8 @@ impl ProvisioningService for Fake {
         Err(status(Reason::Internal, Code::Internal))
     }
 
-    async fn inspect_image(
-        &self,
-        _: Request<bms_agent::rpc::proto::v1::InspectImageRequest>,
-    ) -> Result<Response<bms_agent::rpc::proto::v1::InspectImageResponse>, Status> {
-        Err(Status::unimplemented("not in these tests"))
+    async fn inspect_image(&self, _: Request<InspectImageRequest>) -> Result<Response<InspectImageResponse>, Status> {
+        Err(status(Reason::Internal, Code::Internal))
     }
 
     async fn capture_image(&self, _: Request<CaptureImageRequest>) -> Result<Response<Operation>, Status> {
