@@ -257,11 +257,15 @@ impl Agent {
             cancel: &operation.cancel,
             halt: &halt,
         };
+        let lowered = self.lowered(plan.policy);
+        if let Some(lowered) = &lowered {
+            tracing::warn!(operation = %operation.id, disk = plan.disk.name, "{lowered}");
+        }
         let report = job.run(feed)?;
         Ok(Outcome {
             root: *report.tree.root().as_bytes(),
             len_bytes: plan.image.layout.len_bytes(),
-            warnings: report.warnings,
+            warnings: lowered.into_iter().chain(report.warnings).collect(),
             disk: plan.disk,
             captured: None,
         })

@@ -15,7 +15,7 @@ use serde::de::{Deserializer, Error as _, Unexpected, Visitor};
 use crate::byte_size;
 use crate::disk::sysfs;
 use crate::inspect::policy::Policy;
-use crate::inspect::profile::Profile;
+use crate::inspect::profile::{self, Profile};
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
@@ -61,7 +61,7 @@ pub struct Config {
     /// How disks and images are looked into.
     pub inspection: InspectionTable,
     /// Kinds of servers that images are for, by the names that callers use.
-    #[serde(deserialize_with = "profiles")]
+    #[serde(deserialize_with = "profile::deserialize")]
     pub profiles: BTreeMap<String, Profile>,
 }
 
@@ -178,14 +178,6 @@ fn invalid(path: &Path, content: &str, error: &toml::de::Error) -> ConfigError {
     let text = content.lines().nth(line - 1).unwrap_or_default().trim();
     let shown = crate::text::printable(&text.chars().take(120).collect::<String>());
     ConfigError::Invalid { path: path.to_owned(), line, text: shown, problem: error.message().to_owned() }
-}
-
-fn profiles<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Profile>, D::Error> {
-    let profiles = BTreeMap::<String, Profile>::deserialize(deserializer)?;
-    for (name, profile) in &profiles {
-        profile.validate().map_err(|(key, what)| D::Error::custom(format!("{key} of profile {name:?} {what}")))?;
-    }
-    Ok(profiles)
 }
 
 fn absolute<'de, D: Deserializer<'de>>(deserializer: D) -> Result<PathBuf, D::Error> {

@@ -16,7 +16,7 @@ use crate::disk::discovery::Discovery;
 use crate::disk::roots::Roots;
 use crate::inspect::check::{Checks, ChecksError};
 use crate::inspect::child::Inspector;
-use crate::inspect::policy;
+use crate::inspect::policy::{self, Policy};
 use crate::inspect::profile::{ProfileError, Profiles};
 use crate::operation::registry::Registry;
 use crate::provision::install::Resources;
@@ -63,6 +63,16 @@ pub enum DaemonError {
     /// Signals or threads cannot be had.
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
+}
+
+impl DaemonError {
+    /// Whether what the operator wrote is wrong: to start again cannot help.
+    pub const fn is_configuration(&self) -> bool {
+        match self {
+            Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) => true,
+            Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) | Self::Process(_) => false,
+        }
+    }
 }
 
 /// Runs the daemon until SIGTERM or SIGINT.
@@ -151,7 +161,13 @@ fn inspection(config: &Config) -> Result<InspectionSettings, DaemonError> {
     let table = &config.inspection;
     let profiles = Profiles::built_in()?.with(config.profiles.clone());
     let settings = policy::Settings { policy: table.policy, profile: table.profile.clone(), profiles };
-    settings.resolve(&policy::Choice::default())?;
+    let (policy, profile) = settings.resolve(&policy::Choice::default())?;
+    if policy == Policy::Require && profile.network_mode.is_none() {
+        tracing::warn!(
+            "inspection.policy is require, and inspection.profile does not say how servers get their network: \
+                        installs of Linux are refused unless they name a profile that does"
+        );
+    }
     let checks = Arc::new(Checks::load(&table.checks)?);
     Ok(InspectionSettings { settings, checks, inspector: Inspector::default() })
 }

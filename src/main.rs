@@ -6,6 +6,9 @@ use std::process::ExitCode;
 use bms_agent::{config::Config, daemon, inspect::child, telemetry};
 use clap::Parser;
 
+/// Exit code of a wrong configuration, as in sysexits.h: systemd does not start the daemon again after it.
+const EX_CONFIG: u8 = 78;
+
 /// Writes disk images to this server's disks, proven by BLAKE3 from source to platter.
 ///
 /// Serves gRPC on a Unix socket. Exit codes: 0 stopped as asked, 1 failed, 78 the configuration is wrong.
@@ -23,12 +26,15 @@ fn main() -> ExitCode {
     }
     let config = match Config::load(Arguments::parse().config.as_deref()) {
         Ok(config) => config,
-        Err(error) => return fail(&error, 78),
+        Err(error) => return fail(&error, EX_CONFIG),
     };
     if let Err(error) = telemetry::init(&config.log) {
-        return fail(&error, 78);
+        return fail(&error, EX_CONFIG);
     }
-    daemon::run(&config).map_or_else(|error| fail(&error, 1), |()| ExitCode::SUCCESS)
+    match daemon::run(&config) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, if error.is_configuration() { EX_CONFIG } else { 1 }),
+    }
 }
 
 /// Before and after logs work, standard error does; systemd keeps it as well.

@@ -12,7 +12,7 @@ use crate::provision::record::RecordError;
 use crate::provision::token::TokenError;
 use crate::pull::HttpSourceError;
 use crate::reason::{DomainError, Reason};
-use crate::repository::RepositoryError;
+use crate::repository::{LookError, RepositoryError};
 
 /// Why a call was refused.
 #[derive(Debug, thiserror::Error)]
@@ -50,6 +50,9 @@ pub enum AgentError {
     /// Nothing was found out.
     #[error(transparent)]
     Inspect(#[from] InspectError),
+    /// Nothing was found out about an image of a repository.
+    #[error(transparent)]
+    Look(#[from] LookError),
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
@@ -105,6 +108,7 @@ impl AgentError {
             Self::Journal(error) => Ok(error),
             Self::Profile(error) => Ok(error),
             Self::Inspect(error) => Ok(error),
+            Self::Look(error) => Ok(error),
             Self::NotInRepository => Err(Reason::RequestMalformed),
             Self::RepositoryUnknown { .. } => Err(Reason::RepositoryUnknown),
             Self::ImageExpired { .. } => Err(Reason::ImageExpired),
@@ -141,7 +145,8 @@ impl DomainError for AgentError {
             | Self::Http(_)
             | Self::Journal(_)
             | Self::Profile(_)
-            | Self::Inspect(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
+            | Self::Inspect(_)
+            | Self::Look(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
         }
     }
 }

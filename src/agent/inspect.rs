@@ -116,13 +116,9 @@ impl Agent {
         let (_, settings) = self.repository_settings(repository)?;
         let runtime = runtime(settings)?;
         let repository = runtime.block_on(Repository::open(settings))?;
-        let reader = ImageReader::open(&repository, image, runtime.handle().clone())?;
+        let reader = ImageReader::open(&repository, image, &runtime)?;
         let request = request(Some(image.manifest.disk.logical_block_size));
-        let examination = self.inspection.inspector.examine(&reader, &request, cancel)?;
-        match reader.into_failure() {
-            Some(error) => Err(error.into()),
-            None => Ok(Examination { fetched_bytes: repository.fetched_bytes(), ..examination }),
-        }
+        Ok(reader.examine(&self.inspection.inspector, &request, cancel)?)
     }
 
     /// The policy and profile of a request. What it does not say of firmware and architecture, this server does.
@@ -136,6 +132,14 @@ impl Agent {
         };
         profile.firmware.get_or_insert_with(|| firmware.to_owned());
         Ok((policy, profile))
+    }
+
+    /// What is told of an install that is looked into less than is configured.
+    pub(super) fn lowered(&self, policy: Policy) -> Option<String> {
+        let configured = self.inspection.settings.policy;
+        let (asked, usual) = (policy.name(), configured.name());
+        (policy < configured)
+            .then(|| format!("the request asked for the inspection {asked:?}, where {usual:?} is configured"))
     }
 
     /// How an install looks into its image; none if it does not.

@@ -1,25 +1,27 @@
 //! The process that parses, from the parent's side: it is started, watched, ended, and its answer is not trusted.
 //!
-//! The child is this very program, called anew with [`ARGUMENT`]. To find free space it has the disk as its standard
-//! input and answers on its standard output; to look into what is written, it asks for bytes there (`wire`), so that they
-//! may be those of a disk, an image in a repository, or a disk with a boot region that is still held back. What it says of a tenant's disk harms at most that tenant's image: it can call used bytes free. It
-//! cannot make the parent read, write, allocate or wait beyond the limits here. A child that dies, hangs or talks nonsense
-//! is an [`InspectError`]; a capture then takes the whole disk, and warns.
+//! The child is the running program, called anew with [`ARGUMENT`]. To find free space it has the disk as its standard
+//! input and answers on its standard output (`pipes`); to look into what is written, it asks for bytes there (`exchange`),
+//! so that they may be those of a disk, an image in a repository, or a disk with a boot region that is still held back.
+//! What it says of a tenant's disk harms at most that tenant's image: it can call used bytes free, or a check passed. It
+//! cannot make the parent read, write, allocate or wait beyond the limits here, nor say more than a report may. A child
+//! that dies, hangs or talks nonsense is an [`InspectError`].
 
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use rustix::event::{PollFd, PollFlags, Timespec};
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
 mod answer;
+mod error;
 mod exchange;
+mod pipes;
 mod serve;
 mod wire;
 
@@ -27,19 +29,20 @@ mod wire;
 mod tests;
 
 pub use self::answer::AnswerError;
+pub use self::error::InspectError;
 use self::exchange::Exchange;
+use self::pipes::{Pipe, hear};
 pub use self::serve::{is_asked, serve};
 pub use self::wire::WireError;
 use super::examine::{Examination, Request};
 use super::free::FreeSpace;
 use super::reader::DiskReader;
 use super::sandbox::Landlock;
-use crate::reason::{DomainError, Reason};
 use crate::text::printable;
 
-/// First argument that makes the daemon's program a child.
+/// First argument that makes a program a child.
 pub const ARGUMENT: &str = "inspect-child";
-/// What a child can be asked.
+/// To find what is free on a disk.
 const FREE_SPACE: &str = "free-space";
 /// To look into a disk or image.
 const EXAMINE: &str = "examine";
@@ -53,67 +56,6 @@ const TICK: Duration = Duration::from_millis(100);
 const MAX_SAID_BYTES: usize = 4 << 10;
 /// Bytes that are read at once.
 const PIECE_BYTES: usize = 64 << 10;
-
-/// A child that did not answer, or not well.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    /// The disk would be handed to the child for writing.
-    #[error("the disk is not open for reading alone")]
-    Writable,
-    /// It cannot be started.
-    #[error("cannot start {} to inspect the disk", executable.display())]
-    Start {
-        /// The program.
-        executable: PathBuf,
-        /// What the kernel answered.
-        source: io::Error,
-    },
-    /// It cannot be heard.
-    #[error("cannot hear what inspects the disk")]
-    Hear(#[source] io::Error),
-    /// It took too long, and was killed.
-    #[error("inspecting the disk took longer than {} seconds", limit.as_secs())]
-    TimedOut {
-        /// The time it had.
-        limit: Duration,
-    },
-    /// The caller cancelled; it was killed.
-    #[error("inspecting the disk was cancelled")]
-    Cancelled,
-    /// It ended without an answer.
-    #[error("what inspects the disk ended with {status}: {said:?}")]
-    Died {
-        /// How it ended.
-        status: ExitStatus,
-        /// The begin of what it said, printable.
-        said: String,
-    },
-    /// Its answer is none.
-    #[error("what inspects the disk gave no proper answer")]
-    Answer(#[from] AnswerError),
-    /// It says what it must not.
-    #[error("what inspects the disk cannot be understood")]
-    Wire(#[from] WireError),
-    /// What it found is none of the things that can be found.
-    #[error("what inspects the disk found what cannot be")]
-    Examination(#[source] serde_json::Error),
-}
-
-impl DomainError for InspectError {
-    fn reason(&self) -> Reason {
-        match self {
-            Self::Cancelled => Reason::OperationCancelled,
-            Self::Writable
-            | Self::Start { .. }
-            | Self::Hear(_)
-            | Self::TimedOut { .. }
-            | Self::Died { .. }
-            | Self::Answer(_)
-            | Self::Wire(_)
-            | Self::Examination(_) => Reason::InspectorFailed,
-        }
-    }
-}
 
 /// Starts children that inspect disks.
 #[derive(Debug, Clone)]
@@ -130,7 +72,7 @@ impl Default for Inspector {
 }
 
 impl Inspector {
-    /// Children are `executable`, which must be the daemon's program.
+    /// Children are `executable`, a program that begins with [`is_asked`] and [`serve`].
     pub fn new(executable: &Path) -> Self {
         Self { executable: executable.to_owned(), time_limit: TIME_LIMIT }
     }
@@ -191,7 +133,7 @@ impl Inspector {
         request: &Request,
         cancel: &CancellationToken,
     ) -> Result<Examination, InspectError> {
-        let request = serde_json::to_vec(request).map_err(InspectError::Examination)?;
+        let told = serde_json::to_vec(request).map_err(InspectError::Request)?;
         let mut child =
             self.command(arguments).stdin(Stdio::piped()).spawn().map_err(|source| self.not_started(source))?;
         let ends = (child.stdin.take(), child.stdout.take(), child.stderr.take());
@@ -200,7 +142,7 @@ impl Inspector {
             return Err(InspectError::Hear(io::ErrorKind::BrokenPipe.into()));
         };
         let pipes = [OwnedFd::from(to), OwnedFd::from(from), OwnedFd::from(errors)].map(File::from);
-        let exchange = Exchange::new(disk, pipes, &request).map_err(InspectError::Hear)?;
+        let exchange = Exchange::new(disk, pipes, &told).map_err(InspectError::Hear)?;
         let heard = exchange.run(cancel, self.time_limit)?;
         let status = running.end().map_err(InspectError::Hear)?;
         let said = printable(String::from_utf8_lossy(&heard.said).trim());
@@ -209,7 +151,8 @@ impl Inspector {
         let found: Found = serde_json::from_slice(&answer).map_err(InspectError::Examination)?;
         warn_without(found.landlock);
         tracing::debug!(given_bytes = heard.given_bytes, "inspected");
-        Ok(Examination { read_bytes: heard.given_bytes, ..found.examination })
+        let examination = found.examination.believed(&request.checks).ok_or(InspectError::OtherChecks)?;
+        Ok(Examination { read_bytes: heard.given_bytes, ..examination })
     }
 
     /// Starts a child with a request, and gives all that it answered.
@@ -245,7 +188,7 @@ impl Inspector {
     }
 }
 
-/// Hears what a child may say, with every ear that there is, and drops it.
+/// Hears what a child may say, by every parser of answers, and drops it.
 pub(super) fn hear_anything(said: &[u8]) {
     wire::parse(said).ok();
     answer::parse(said, u64::MAX).ok();
@@ -290,66 +233,5 @@ impl Drop for Running {
         if let Err(error) = self.end() {
             tracing::error!(%error, "cannot end what inspects a disk");
         }
-    }
-}
-
-/// An end of a pipe from the child, and what came out of it.
-#[derive(Debug)]
-struct Pipe {
-    /// None once the child has closed its end.
-    end: Option<File>,
-    kept: Vec<u8>,
-    /// Most bytes that are kept; what goes beyond is read and forgotten.
-    limit: usize,
-}
-
-impl Pipe {
-    fn new(end: Option<impl Into<OwnedFd>>, limit: usize) -> Self {
-        Self { end: end.map(|end| File::from(end.into())), kept: Vec::new(), limit }
-    }
-
-    /// Reads what is there, once.
-    fn take(&mut self, piece: &mut [u8]) -> io::Result<()> {
-        let Some(end) = &mut self.end else { return Ok(()) };
-        let len = end.read(piece)?;
-        let room = self.limit - self.kept.len();
-        self.kept.extend_from_slice(&piece[..len.min(room)]);
-        if len == 0 {
-            self.end = None;
-        }
-        Ok(())
-    }
-}
-
-/// Listens to all pipes until the child has closed them, or its time is over.
-fn hear(pipes: &mut [Pipe], cancel: &CancellationToken, limit: Duration) -> Result<(), InspectError> {
-    let deadline = Instant::now() + limit;
-    let mut piece = vec![0; PIECE_BYTES];
-    while pipes.iter().any(|pipe| pipe.end.is_some()) {
-        if cancel.is_cancelled() {
-            return Err(InspectError::Cancelled);
-        }
-        let left = deadline.saturating_duration_since(Instant::now());
-        if left.is_zero() {
-            return Err(InspectError::TimedOut { limit });
-        }
-        let ready = wait(pipes, left.min(TICK)).map_err(InspectError::Hear)?;
-        let open = pipes.iter_mut().filter(|pipe| pipe.end.is_some());
-        for (pipe, _) in open.zip(ready).filter(|(_, ready)| *ready) {
-            pipe.take(&mut piece).map_err(InspectError::Hear)?;
-        }
-    }
-    Ok(())
-}
-
-/// Waits until one of the open pipes can be read, for at most `time`; says of each whether it can.
-fn wait(pipes: &[Pipe], time: Duration) -> io::Result<Vec<bool>> {
-    let timeout = Timespec::try_from(time).map_err(io::Error::other)?;
-    let mut open: Vec<PollFd<'_>> =
-        pipes.iter().filter_map(|pipe| pipe.end.as_ref()).map(|end| PollFd::new(end, PollFlags::IN)).collect();
-    match rustix::event::poll(&mut open, Some(&timeout)) {
-        Ok(_) => Ok(open.iter().map(|fd| !fd.revents().is_empty()).collect()),
-        Err(rustix::io::Errno::INTR) => Ok(Vec::new()),
-        Err(errno) => Err(errno.into()),
     }
 }

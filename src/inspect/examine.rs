@@ -17,13 +17,13 @@ use super::facts::os::{Family, Os as FoundOs};
 use super::fs::directory::DirectoryFs;
 use super::profile::Profile;
 use super::reader::{DiskReader, Metered};
-use super::report::Report;
+use super::report::{Report, Verdicts, shorten};
 use super::root::assemble::{Installed, assemble};
 use super::root::{Root, Unreached};
 use super::volumes;
 use crate::disk::table::{PartitionTable, TableKind};
 use crate::image::manifest::{Manifest, Os, OsFamily};
-use crate::text::{chain, printable};
+use crate::text::chain;
 
 /// Most bytes that are read of a disk or image.
 const MAX_READ_BYTES: u64 = 512 << 20;
@@ -63,6 +63,38 @@ pub struct Examination {
 }
 
 impl Examination {
+    /// What of an answer is believed, though whoever gave it may be in a stranger's hands: it is about the checks that were
+    /// asked for, in their own words; its texts are printable and short; its verdicts are those of its findings. None if
+    /// it is about other checks.
+    pub(super) fn believed(mut self, checks: &Checks) -> Option<Self> {
+        let findings = &mut self.report.findings;
+        if findings.len() != checks.iter().count() {
+            return None;
+        }
+        for (finding, check) in findings.iter_mut().zip(checks.iter()) {
+            if finding.id != check.id {
+                return None;
+            }
+            finding.title.clone_from(&check.title);
+            finding.plug_in = check.plug_in;
+            if !finding.remedy.is_empty() {
+                finding.remedy.clone_from(&check.remedy);
+            }
+        }
+        self.report.verdicts = Verdicts::of(findings);
+        Some(self.bounded())
+    }
+
+    /// The same, with every text printable and short.
+    fn bounded(mut self) -> Self {
+        self.notes.truncate(MAX_NOTES);
+        self.notes.iter_mut().for_each(shorten);
+        if let Some(os) = &mut self.os {
+            [&mut os.distro, &mut os.version, &mut os.architecture].into_iter().for_each(shorten);
+        }
+        Self { report: self.report.bounded(), ..self }
+    }
+
     /// Says in a manifest what was found.
     pub fn describe(self, manifest: &mut Manifest) {
         manifest.os = self.os;
@@ -125,14 +157,12 @@ fn unknown(request: &Request, why: &str, mut notes: Vec<String>) -> Examination 
     of_facts(&Facts::gather(&root, facts), request, notes)
 }
 
-fn of_facts(facts: &Facts<'_>, request: &Request, mut notes: Vec<String>) -> Examination {
-    notes.truncate(MAX_NOTES);
-    let notes = notes.iter().map(|note| printable(note)).collect();
+fn of_facts(facts: &Facts<'_>, request: &Request, notes: Vec<String>) -> Examination {
     let report = check::evaluate(&request.checks, facts, &request.profile);
     let architecture = report.architecture.clone().unwrap_or_default();
     let found = facts.os.as_known().and_then(Option::as_ref);
     let os = found.map(|os| manifest_os(os, architecture));
-    Examination { report, os, notes, read_bytes: 0, fetched_bytes: 0 }
+    Examination { report, os, notes, read_bytes: 0, fetched_bytes: 0 }.bounded()
 }
 
 fn manifest_os(os: &FoundOs, architecture: String) -> Os {
@@ -140,8 +170,7 @@ fn manifest_os(os: &FoundOs, architecture: String) -> Os {
         Family::Linux => OsFamily::Linux,
         Family::Windows => OsFamily::Windows,
     };
-    let version = printable(os.version.as_deref().unwrap_or_default());
-    Os { family, distro: printable(&os.id), version, architecture }
+    Os { family, distro: os.id.clone(), version: os.version.clone().unwrap_or_default(), architecture }
 }
 
 /// The partition table, for whichever block size shows one.

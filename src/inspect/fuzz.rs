@@ -57,7 +57,7 @@ pub const TARGETS: &[Target] = &[
     ("ini", |data| drop(Ini::parse(&text(data)))),
     ("glob", pattern),
     ("checks", |data| drop(Checks::parse(Path::new("fuzz"), &text(data)))),
-    ("profiles", |data| drop(Profiles::parse(Path::new("fuzz"), &text(data)))),
+    ("profiles", |data| drop(toml::from_str::<Profiles>(&text(data)))),
     ("request", |data| drop(serde_json::from_slice::<examine::Request>(data))),
 ];
 

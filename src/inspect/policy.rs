@@ -6,17 +6,28 @@ use serde::{Deserialize, Serialize};
 use super::profile::{Profile, Profiles};
 use crate::reason::{DomainError, Reason};
 
-/// What an install does about what it finds in its image.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// What an install does about what it finds in its image: the stricter, the greater.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Policy {
-    /// A required check that fails, or cannot be made, ends the install before the disk can boot.
-    Require,
-    /// It becomes a warning.
-    #[default]
-    Warn,
     /// Nothing is looked into.
     Off,
+    /// A required check that fails, or cannot be made, becomes a warning.
+    #[default]
+    Warn,
+    /// It ends the install before the disk can boot.
+    Require,
+}
+
+impl Policy {
+    /// Its name, as in the configuration.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Warn => "warn",
+            Self::Require => "require",
+        }
+    }
 }
 
 /// What a request says of the inspection.

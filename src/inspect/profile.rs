@@ -2,11 +2,9 @@
 //! does not say stays unknown.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// How the servers of a family get their network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,46 +52,14 @@ const BOOT_DRIVERS: [&str; 6] = ["ahci", "megaraid_sas", "mpt3sas", "nvme", "vir
 const BUILT_IN: &str = include_str!("profiles.toml");
 const ARCHITECTURES: [&str; 2] = ["x86_64", "aarch64"];
 const FIRMWARE: [&str; 2] = ["bios", "uefi"];
-/// Longest file of profiles, in bytes.
-const MAX_FILE_BYTES: u64 = 64 << 10;
 /// Most entries of a list of a profile, and the longest of them, in bytes.
 const MAX_ENTRIES: usize = 32;
 const MAX_ENTRY_BYTES: usize = 128;
 
-/// Why profiles cannot be loaded.
+/// The profiles that are built in are none.
 #[derive(Debug, thiserror::Error)]
-pub enum ProfileError {
-    /// The file cannot be read.
-    #[error("cannot read {}", path.display())]
-    Unreadable {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// The file has no profiles.
-    #[error("{} has no profiles: line {line}: {what}", path.display())]
-    Malformed {
-        /// The file.
-        path: PathBuf,
-        /// The line, from 1.
-        line: usize,
-        /// What is wrong there, with the key.
-        what: String,
-    },
-    /// A profile says something that cannot be.
-    #[error("{}: {key} of profile {name:?} {what}", path.display())]
-    Invalid {
-        /// The file.
-        path: PathBuf,
-        /// Name of the profile.
-        name: String,
-        /// The key.
-        key: &'static str,
-        /// What is wrong with it.
-        what: &'static str,
-    },
-}
+#[error("the built-in profiles cannot be read")]
+pub struct ProfileError(#[from] toml::de::Error);
 
 /// What is known of the servers that an image is for. Whatever is none is unknown.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -128,9 +94,10 @@ impl Profile {
 }
 
 /// Profiles by name.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Profiles {
+    #[serde(deserialize_with = "deserialize")]
     profiles: BTreeMap<String, Profile>,
 }
 
@@ -140,35 +107,7 @@ impl Profiles {
     /// # Errors
     /// Never, in a program that passed its own tests.
     pub fn built_in() -> Result<Self, ProfileError> {
-        Self::parse(Path::new("built-in profiles"), BUILT_IN)
-    }
-
-    /// The profiles that are built in with those of a file, `[profiles.NAME]`, which take the place of others of their names.
-    ///
-    /// # Errors
-    /// [`ProfileError`], which names what is wrong.
-    pub fn load(path: &Path) -> Result<Self, ProfileError> {
-        let mut all = Self::built_in()?;
-        let text = read(path).map_err(|source| ProfileError::Unreadable { path: path.to_owned(), source })?;
-        all.profiles.extend(Self::parse(path, &text)?.profiles);
-        Ok(all)
-    }
-
-    /// Reads one file.
-    ///
-    /// # Errors
-    /// As [`Profiles::load`].
-    pub fn parse(path: &Path, text: &str) -> Result<Self, ProfileError> {
-        let profiles: Self = toml::from_str(text).map_err(|error| {
-            let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
-            let line = before.matches('\n').count() + 1;
-            ProfileError::Malformed { path: path.to_owned(), line, what: error.message().replace('\n', " ") }
-        })?;
-        for (name, profile) in &profiles.profiles {
-            let invalid = |(key, what)| ProfileError::Invalid { path: path.to_owned(), name: name.clone(), key, what };
-            profile.validate().map_err(invalid)?;
-        }
-        Ok(profiles)
+        Ok(toml::from_str(BUILT_IN)?)
     }
 
     /// The same with others, which take the place of those of their names.
@@ -189,8 +128,20 @@ impl Profiles {
     }
 }
 
+/// The profiles of a file, by name: a `[profiles]` table in which each says only what can be.
+///
+/// # Errors
+/// The first thing that is wrong, with the name of the profile and the key.
+pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Profile>, D::Error> {
+    let profiles = BTreeMap::<String, Profile>::deserialize(deserializer)?;
+    for (name, profile) in &profiles {
+        profile.validate().map_err(|(key, what)| D::Error::custom(format!("{key} of profile {name:?} {what}")))?;
+    }
+    Ok(profiles)
+}
+
 impl Profile {
-    /// Tells the key of what cannot be, and what is wrong with it. Whoever takes a profile from outside asks this.
+    /// Tells the key of what cannot be, and what is wrong with it.
     ///
     /// # Errors
     /// The first thing that is wrong.
@@ -216,21 +167,17 @@ impl Profile {
     }
 }
 
-fn read(path: &Path) -> io::Result<String> {
-    let mut text = String::new();
-    File::open(path)?.take(MAX_FILE_BYTES + 1).read_to_string(&mut text)?;
-    if text.len() as u64 > MAX_FILE_BYTES { Err(io::ErrorKind::FileTooLarge.into()) } else { Ok(text) }
-}
-
 fn or_usual<'a>(said: &'a [String], usual: &[&'a str]) -> Vec<&'a str> {
     if said.is_empty() { usual.to_vec() } else { said.iter().map(String::as_str).collect() }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::{NetworkMode, Profiles, Sdi};
+
+    fn parse(text: &str) -> Result<Profiles, toml::de::Error> {
+        toml::from_str(text)
+    }
 
     #[test]
     fn built_in_profiles_are_known_by_name() {
@@ -244,15 +191,12 @@ mod tests {
 
     #[test]
     fn operators_add_and_override_profiles() {
-        let directory = tempfile::tempdir().expect("directory");
-        let path = directory.path().join("profiles.toml");
         let text = "[profiles.mine]\nfirmware = \"uefi\"\nplug_in_roots = [\"/opt/x\"]\n[profiles.centralized]\nsdi = \"sdi5\"\n";
-        std::fs::write(&path, text).expect("write");
-        let profiles = Profiles::load(&path).expect("loaded");
+        let own = parse(text).expect("profiles");
+        let profiles = Profiles::built_in().expect("built in").with(own.profiles);
         assert_eq!(profiles.named("mine").expect("added").plug_in_roots(), ["/opt/x"]);
         assert_eq!(profiles.named("centralized").expect("overridden").network_mode, None);
         assert_eq!(profiles.names().count(), 7);
-        Profiles::load(&directory.path().join("missing")).expect_err("not there");
     }
 
     #[test]
@@ -265,16 +209,15 @@ mod tests {
             ("plug_in_roots = [\"opt\"]", "plug_in_roots of profile"),
             ("boot_drivers = [\"\"]", "boot_drivers of profile"),
         ] {
-            let error =
-                Profiles::parse(Path::new("/x"), &format!("[profiles.x]\n{line}\n")).expect_err("refused").to_string();
-            assert!(error.starts_with("/x") && error.contains(part), "{line}: {error}");
+            let error = parse(&format!("[profiles.x]\n{line}\n")).expect_err("refused").to_string();
+            assert!(error.contains(part), "{line}: {error}");
         }
     }
 
     proptest::proptest! {
         #[test]
         fn no_file_makes_it_panic(text in "(\\PC|[\\[\\]=\"\n.]|profiles)*") {
-            drop(Profiles::parse(Path::new("/x"), &text));
+            drop(parse(&text));
         }
     }
 }

@@ -170,7 +170,7 @@ pub struct Report {
 
 /// Longest report, as JSON, in bytes.
 pub const MAX_REPORT_BYTES: usize = 256 << 10;
-/// What of it is kept for everything but evidence.
+/// What of it evidence may take.
 const EVIDENCE_BYTES: usize = MAX_REPORT_BYTES / 4;
 /// Longest text that came from the image, in bytes.
 const MAX_TEXT_BYTES: usize = 300;
@@ -216,7 +216,7 @@ impl Report {
 }
 
 /// Makes a text printable, and cuts it at its limit.
-fn shorten(text: &mut String) {
+pub(super) fn shorten(text: &mut String) {
     let mut printable = crate::text::printable(text);
     if printable.len() > MAX_TEXT_BYTES {
         printable.truncate(printable.floor_char_boundary(MAX_TEXT_BYTES));

@@ -8,6 +8,7 @@ mod crash;
 mod faults;
 mod hostile;
 mod image;
+mod inspection;
 mod plan;
 mod record;
 mod rig;

@@ -45,7 +45,7 @@ pub use gc::{Collect, Fates, GcReport};
 pub use image::{Frame, StoredImage};
 pub use location::{Location, LocationInvalid};
 pub use mark::Amount;
-pub use reader::ImageReader;
+pub use reader::{ImageReader, LookError};
 pub use settings::Settings;
 pub use stats::Stats;
 pub use store::StoreError;

@@ -1,6 +1,6 @@
 //! Inspections on the wire: requests in, what was found out. A caller who goes away ends the child that looks.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
@@ -16,7 +16,7 @@ use crate::inspect::profile::{BootSource, NetworkMode, Profile, Sdi};
 use crate::inspect::report::{Evidence, Finding, KernelSummary, PlugIn, Severity, Status as FindingStatus, Verdict};
 
 /// Inspections that run at once: each may take 256 MiB.
-static RUNNING: Semaphore = Semaphore::const_new(2);
+static RUNNING: LazyLock<Arc<Semaphore>> = LazyLock::new(|| Arc::new(Semaphore::new(2)));
 /// How long an inspection may take, with the wait for its turn and what a repository takes.
 const TIMEOUT: Duration = Duration::from_secs(180);
 /// Longest text of a profile, in bytes.
@@ -27,16 +27,19 @@ pub(super) async fn inspect(agent: Arc<Agent>, subject: Subject, choice: Choice)
     let cancel = CancellationToken::new();
     let guard = cancel.clone().drop_guard();
     let work = async {
-        // The semaphore is never closed.
-        let permit = RUNNING.acquire().await;
-        let found = tokio::task::spawn_blocking(move || agent.inspect(&subject, &choice, &cancel)).await;
-        drop(permit);
-        found
+        // The semaphore is never closed. A turn ends with the work, which outlives a caller who went away.
+        let turn = RUNNING.clone().acquire_owned().await;
+        let look = move || {
+            let found = agent.inspect(&subject, &choice, &cancel);
+            drop(turn);
+            found
+        };
+        tokio::task::spawn_blocking(look).await
     };
     let found = match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(found)) => found.map_err(|error| refuse(&error)),
         Ok(Err(_panicked)) => Err(refuse(&CallError::Lost)),
-        Err(_elapsed) => Err(refuse(&CallError::TimedOut)),
+        Err(_elapsed) => Err(refuse(&CallError::InspectionTimedOut { limit: TIMEOUT })),
     };
     drop(guard);
     found.map(view)

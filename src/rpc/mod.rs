@@ -34,6 +34,8 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 enum CallError {
     #[error("the call took longer than {} s; a disk may hang", CALL_TIMEOUT.as_secs())]
     TimedOut,
+    #[error("the inspection took longer than {} s; others may have been before it", limit.as_secs())]
+    InspectionTimedOut { limit: Duration },
     #[error("the call ended without a result")]
     Lost,
 }
@@ -42,6 +44,7 @@ impl DomainError for CallError {
     fn reason(&self) -> Reason {
         match self {
             Self::TimedOut => Reason::DiskIo,
+            Self::InspectionTimedOut { .. } => Reason::InspectorFailed,
             Self::Lost => Reason::Internal,
         }
     }

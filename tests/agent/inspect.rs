@@ -4,9 +4,13 @@
 use std::fs;
 use std::path::Path;
 
+use bms_agent::rpc::proto::v1::image_source::Source;
+use bms_agent::rpc::proto::v1::{Finding, ImageSource, InspectImageRequest, Profile, RepositoryImage};
 use serde_json::Value;
 
+use crate::support::client::Client;
 use crate::support::image::fixtures;
+use crate::support::nginx::Nginx;
 use crate::support::repository::Repository;
 use crate::support::{Daemon, GIB, Image, LoopDisk, MIB, Seed, ctl};
 
@@ -18,6 +22,31 @@ fn found(answer: &Value) -> (String, Vec<(String, String)>) {
     (text(&answer["verdict"]), findings.collect())
 }
 
+/// What the agent finds in an image of a repository.
+fn found_by(daemon: &Daemon, repository: &str, image: &str) -> (String, Vec<(String, String)>) {
+    let image = RepositoryImage { repository: repository.to_owned(), image: image.to_owned() };
+    let [_, profile, _, firmware] = PROFILE;
+    let profile = Profile { name: profile.to_owned(), firmware: Some(firmware.to_owned()), ..Profile::default() };
+    let source = ImageSource { source: Some(Source::Repository(image)) };
+    let request = InspectImageRequest { source: Some(source), profile: Some(profile) };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let answer = runtime.block_on(async {
+        let mut provisioning = Client::connect(daemon).await.provisioning();
+        provisioning.inspect_image(request).await.expect("looked into").into_inner()
+    });
+    let inspection = answer.inspection.expect("an inspection");
+    assert!(
+        inspection.fetched_bytes > 0 && inspection.fetched_bytes <= 4 * GIB * 5 / 100,
+        "{}",
+        inspection.fetched_bytes
+    );
+    let status =
+        |finding: &Finding| finding.status().as_str_name().trim_start_matches("FINDING_STATUS_").to_lowercase();
+    let findings = inspection.findings.iter().map(|finding| (finding.id.clone(), status(finding).replace('_', " ")));
+    let verdict = inspection.verdict().as_str_name().trim_start_matches("VERDICT_").to_lowercase();
+    (verdict, findings.collect())
+}
+
 const PROFILE: [&str; 4] = ["--profile", "centralized-sd100", "--firmware", "uefi"];
 
 #[test]
@@ -25,7 +54,9 @@ const PROFILE: [&str; 4] = ["--profile", "centralized-sd100", "--firmware", "uef
 fn the_same_is_found_in_a_file_in_a_repository_and_on_the_disk_that_it_was_installed_on() {
     let dir = tempfile::tempdir().expect("directory");
     let repository = Repository::directory(dir.path()).init(&[]);
-    let daemon = Daemon::start_with(&format!("allow_loop_devices = true\n{}", repository.table()));
+    let nginx = Nginx::serve(dir.path());
+    let tables = format!("{}[repositories.web]\nlocation = {:?}\n", repository.table(), nginx.url());
+    let daemon = Daemon::start_with(&format!("allow_loop_devices = true\n{tables}"));
     let raw = fixtures().join("disk.raw");
     let raw = raw.to_str().expect("UTF-8");
     let in_raw = ctl::ctl(&[&["image", "check", raw][..], &PROFILE].concat());
@@ -51,6 +82,11 @@ fn the_same_is_found_in_a_file_in_a_repository_and_on_the_disk_that_it_was_insta
         fetched / MIB
     );
     assert!(fetched <= 4 * GIB * 5 / 100, "{fetched} bytes were fetched");
+
+    let web = Repository::of(&format!("location = {:?}", nginx.url()));
+    let served = web.ctl(&["image", "check", "debian"], &PROFILE);
+    assert_eq!(found(&served.json), expected);
+    assert_eq!(found_by(&daemon, "web", "debian"), expected);
 
     let disk = LoopDisk::new(5 * GIB);
     let id = imported["image_id"].as_str().expect("an id");

@@ -17,7 +17,7 @@ use crate::operation::{Captured, Operation, Outcome};
 use crate::provision::error::{ProvisionError, SourceFailure};
 use crate::provision::progress::{Counters, Stage};
 use crate::repository::upload::{Upload, UploadCounters};
-use crate::repository::{ImageName, ImageReader, ImageWriter, Repository, RepositoryError, Settings};
+use crate::repository::{ImageName, ImageReader, ImageWriter, LookError, Repository, RepositoryError, Settings};
 
 /// Level of zstd: what an import uses.
 const ZSTD_LEVEL: i32 = 3;
@@ -59,10 +59,15 @@ impl Store {
         let tree = reading.await.map_err(|_panicked| ProvisionError::Worker { disk: disk() })??;
         operation.counters.enter(Stage::Store);
         let mut manifest = self.describe(&subject, &tree);
+        let mut warnings = self.warnings(&subject, upload.repository());
         match self.look(&upload, &tree, &operation).await? {
             Ok(found) => found.describe(&mut manifest),
-            Err(InspectError::Cancelled) => return Err(ProvisionError::Cancelled { disk: disk() }),
-            Err(error) => tracing::warn!(error = %crate::text::chain(&error), "what is in the image is not known"),
+            Err(LookError::Inspect(InspectError::Cancelled)) => {
+                return Err(ProvisionError::Cancelled { disk: disk() });
+            }
+            Err(error) => {
+                warnings.push(format!("what is in the image is not known: {}", crate::text::chain(&error)));
+            }
         }
         let image = upload.commit(manifest, &tree).await.map_err(failed)?;
         count(&operation.counters, upload.counters());
@@ -78,7 +83,7 @@ impl Store {
             disk: subject.target.disk.clone(),
             root: *tree.root().as_bytes(),
             len_bytes: tree.layout().len_bytes(),
-            warnings: self.warnings(&subject, upload.repository()),
+            warnings,
             captured: Some(captured),
         })
     }
@@ -104,11 +109,11 @@ impl Store {
         upload: &Arc<Upload>,
         tree: &Tree,
         operation: &Arc<Operation>,
-    ) -> Result<Result<Examination, InspectError>, ProvisionError> {
+    ) -> Result<Result<Examination, LookError>, ProvisionError> {
         upload.flush().await.map_err(failed)?;
         let (upload, tree, cancel) = (upload.clone(), tree.clone(), operation.cancel.clone());
         let (inspector, request) = (self.inspector.clone(), self.request.clone());
-        let looking = move || inspector.examine(&ImageReader::of_upload(&upload, tree), &request, &cancel);
+        let looking = move || ImageReader::of_upload(&upload, tree).examine(&inspector, &request, &cancel);
         let looked = tokio::task::spawn_blocking(looking).await;
         looked.map_err(|_panicked| ProvisionError::Worker { disk: operation.disk.clone() })
     }

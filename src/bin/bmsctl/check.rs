@@ -60,7 +60,7 @@ fn in_file(
     // A format that is read from its start is refused here, and not as an image of which nothing is known.
     source.read_at(0, &mut []).map_err(|source| CtlError::OpenImage { source })?;
     let block_size = source.logical_block_size();
-    examine(&SourceReader(source), &request(block_size))
+    Ok(Inspector::default().examine(&SourceReader(source), &request(block_size), &CancellationToken::new())?)
 }
 
 /// An image file, read here and there.
@@ -93,16 +93,9 @@ fn in_repository(
     let runtime = runtime.map_err(|source| CtlError::Runtime { source })?;
     let repository = runtime.block_on(Repository::open(&settings))?;
     let image = runtime.block_on(repository.find(&name))?;
-    let reader = ImageReader::open(&repository, &image, runtime.handle().clone())?;
-    let examination = examine(&reader, &request(Some(image.manifest.disk.logical_block_size)))?;
-    match reader.into_failure() {
-        Some(error) => Err(error.into()),
-        None => Ok(Examination { fetched_bytes: repository.fetched_bytes(), ..examination }),
-    }
-}
-
-fn examine(reader: &dyn DiskReader, request: &Request) -> Result<Examination, CtlError> {
-    Ok(Inspector::default().examine(reader, request, &CancellationToken::new())?)
+    let reader = ImageReader::open(&repository, &image, &runtime)?;
+    let request = request(Some(image.manifest.disk.logical_block_size));
+    Ok(reader.examine(&Inspector::default(), &request, &CancellationToken::new())?)
 }
 
 /// Has the agent check a disk, or the running system.

@@ -11,7 +11,7 @@ use bms_agent::inspect::child::InspectError;
 use bms_agent::inspect::policy::ProfileUnknown;
 use bms_agent::inspect::profile::ProfileError;
 use bms_agent::reason::Reason;
-use bms_agent::repository::{ImageNameInvalid, RepositoryError};
+use bms_agent::repository::{ImageNameInvalid, LookError, RepositoryError};
 use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
@@ -190,6 +190,12 @@ impl From<RepositoryError> for CtlError {
 impl From<InspectError> for CtlError {
     /// As if an agent had looked.
     fn from(error: InspectError) -> Self {
+        status(&error).into()
+    }
+}
+
+impl From<LookError> for CtlError {
+    fn from(error: LookError) -> Self {
         status(&error).into()
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
-use bms_agent::inspect::profile::Profile;
+use bms_agent::inspect::profile::{self, Profile};
 use bms_agent::repository::{Location, LocationInvalid, Settings};
 use serde::Deserialize;
 
@@ -32,7 +32,7 @@ pub(crate) fn profiles(path: &Path) -> Result<BTreeMap<String, Profile>, Setting
 struct Tables {
     #[serde(default)]
     repositories: BTreeMap<String, Settings>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "profile::deserialize")]
     profiles: BTreeMap<String, Profile>,
 }
 

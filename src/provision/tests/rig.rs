@@ -19,6 +19,7 @@ use crate::disk::probe;
 use crate::provision::boot_region;
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Encoding, Feed, FeedEvent, Want};
+use crate::provision::inspection::Inspection;
 use crate::provision::install::{InstallJob, InstallReport, Resources};
 use crate::provision::plan::{InstallPlan, Options, Seen};
 use crate::provision::progress::{Counters, Progress};
@@ -55,6 +56,8 @@ pub(super) struct Rig {
     pub(super) pinned: bool,
     pub(super) workers: usize,
     pub(super) cancel: CancellationToken,
+    /// Who looks into the image; nobody if none.
+    pub(super) inspection: Option<Inspection>,
     pub(super) state_dir: TempDir,
 }
 
@@ -91,6 +94,7 @@ impl Rig {
             pinned: true,
             workers: 2,
             cancel: CancellationToken::new(),
+            inspection: None,
             state_dir: tempfile::tempdir().expect("a directory"),
         }
     }
@@ -115,7 +119,7 @@ impl Rig {
             device: &self.device,
             plan: &plan,
             records,
-            inspection: None,
+            inspection: self.inspection.as_ref(),
             resources: self.resources(),
             operation: Uuid::from_u128(7),
             started_at: 1,

@@ -9,11 +9,11 @@ use bms_agent::image::scan::{Piece, scan_once};
 use bms_agent::image::source::Input;
 use bms_agent::image::tree::Tree;
 use bms_agent::inspect::check::Checks;
-use bms_agent::inspect::child::{InspectError, Inspector};
+use bms_agent::inspect::child::Inspector;
 use bms_agent::inspect::examine::{Examination, Request};
 use bms_agent::inspect::profile::Profile;
 use bms_agent::repository::upload::{Upload, UploadCounters};
-use bms_agent::repository::{ImageReader, ImageWriter, Repository, StoredImage};
+use bms_agent::repository::{ImageReader, ImageWriter, LookError, Repository, StoredImage};
 use bms_agent::text::chain;
 use tokio_util::sync::CancellationToken;
 
@@ -75,13 +75,13 @@ async fn look(
     upload: &Arc<Upload>,
     tree: &Tree,
     logical_block_size: u32,
-) -> Result<Result<Examination, InspectError>, CtlError> {
+) -> Result<Result<Examination, LookError>, CtlError> {
     upload.flush().await?;
     let checks = Arc::new(Checks::built_in().map_err(|source| CtlError::Checks { source })?);
     let request = Request { logical_block_size: Some(logical_block_size), profile: Profile::default(), checks };
     let (upload, tree) = (upload.clone(), tree.clone());
     let looking = move || {
-        Inspector::default().examine(&ImageReader::of_upload(&upload, tree), &request, &CancellationToken::new())
+        ImageReader::of_upload(&upload, tree).examine(&Inspector::default(), &request, &CancellationToken::new())
     };
     tokio::task::spawn_blocking(looking).await.map_err(|source| CtlError::ReaderLost { source })
 }
