@@ -228,7 +228,7 @@ pub struct Manifest {
     /// How it was captured, if it was.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture: Option<Capture>,
-    /// What was found of the plug-ins when it was imported.
+    /// What an inspection found when it was imported or captured, without the evidence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plugin_report: Option<serde_json::Value>,
     /// Id of the image that it was made from, 64 hex digits.

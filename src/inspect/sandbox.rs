@@ -1,6 +1,7 @@
 //! What the child does to itself before it reads the first byte of a stranger's disk: it gives up everything.
 //!
-//! Afterwards it can read one descriptor, write to standard output and error, get memory up to a limit, and end. Each
+//! Afterwards it can read one descriptor - or, to look at the running system, its files - write to standard output and
+//! error, get memory up to a limit, and end. Each
 //! layer holds without the others; only Landlock may be missing, for not every kernel has it, and the answer says so.
 
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -148,7 +149,7 @@ fn limit_resources(source: Source<'_>) -> Result<(), SandboxError> {
     Ok(())
 }
 
-/// The system calls that are left. Any other fails with EPERM: what a library tries by the way is no reason to die.
+/// The system calls that are left. Any other fails with EPERM: what a library tries in passing is no reason to die.
 fn filter(source: Source<'_>) -> Result<BpfProgram, BackendError> {
     let number = |fd: i32| u64::from(fd.unsigned_abs());
     let no_exec = || argument(2, SeccompCmpOp::MaskedEq(flag(libc::PROT_EXEC)), 0);

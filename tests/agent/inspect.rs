@@ -42,7 +42,7 @@ fn found_by(daemon: &Daemon, repository: &str, image: &str) -> (String, Vec<(Str
     );
     let status =
         |finding: &Finding| finding.status().as_str_name().trim_start_matches("FINDING_STATUS_").to_lowercase();
-    let findings = inspection.findings.iter().map(|finding| (finding.id.clone(), status(finding).replace('_', " ")));
+    let findings = inspection.findings.iter().map(|finding| (finding.id.clone(), status(finding)));
     let verdict = inspection.verdict().as_str_name().trim_start_matches("VERDICT_").to_lowercase();
     (verdict, findings.collect())
 }

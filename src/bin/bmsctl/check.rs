@@ -130,6 +130,11 @@ fn show(args: &CheckImageArgs, subject: String, inspection: v1::Inspection, outp
     Ok(exit)
 }
 
+/// A name of the JSON, for people.
+fn words(name: &str) -> String {
+    name.replace('_', " ")
+}
+
 fn text(view: &InspectionView, all: bool) -> String {
     let kernels: Vec<_> = view.kernels.iter().map(|kernel| kernel.release.as_str()).collect();
     let mut fields = Fields::new()
@@ -137,18 +142,18 @@ fn text(view: &InspectionView, all: bool) -> String {
         .some("system", view.system.as_deref())
         .some("architecture", view.architecture.as_deref())
         .field("kernels", &kernels.join(", "))
-        .field("cloud-init", view.cloud_init)
-        .field("network plug-in", view.network_plug_in)
-        .field("SDI driver", view.sdi_driver)
+        .field("cloud-init", &words(view.cloud_init))
+        .field("network plug-in", &words(view.network_plug_in))
+        .field("SDI driver", &words(view.sdi_driver))
         .field("verdict", view.verdict)
         .field("read", &bytes(view.read_bytes));
     for note in &view.notes {
         fields = fields.field("note", note);
     }
-    let told = |finding: &&FindingView| all || !["pass", "not applicable"].contains(&finding.status);
+    let told = |finding: &&FindingView| all || !["pass", "not_applicable"].contains(&finding.status);
     let rows = view.findings.iter().filter(told).map(|finding| {
         let FindingView { id, status, severity, title, reason, .. } = finding;
-        [id.clone(), (*status).to_owned(), (*severity).to_owned(), title.clone(), reason.clone()]
+        [id.clone(), words(status), (*severity).to_owned(), title.clone(), reason.clone()]
     });
     let findings = table(["check", "status", "severity", "what", "why"], rows);
     let remedies = view.findings.iter().filter(told).filter_map(|finding| {

@@ -142,7 +142,7 @@ impl From<v1::Finding> for FindingView {
 
 const fn verdict(verdict: v1::Verdict) -> &'static str {
     match verdict {
-        v1::Verdict::NotApplicable => "not applicable",
+        v1::Verdict::NotApplicable => "not_applicable",
         v1::Verdict::Pass => "pass",
         v1::Verdict::Warn => "warn",
         v1::Verdict::Fail => "fail",
@@ -171,7 +171,7 @@ const fn severity(severity: v1::Severity) -> &'static str {
 
 const fn status(status: v1::FindingStatus) -> &'static str {
     match status {
-        v1::FindingStatus::NotApplicable => "not applicable",
+        v1::FindingStatus::NotApplicable => "not_applicable",
         v1::FindingStatus::Pass => "pass",
         v1::FindingStatus::Warn => "warn",
         v1::FindingStatus::Fail => "fail",

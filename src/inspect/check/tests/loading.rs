@@ -25,6 +25,14 @@ fn refusal(text: &str) -> String {
 }
 
 #[test]
+fn the_guide_tells_of_every_check_that_is_built_in() {
+    let guide = include_str!("../../../../docs/inspection.md");
+    for check in Checks::built_in().expect("built in").iter() {
+        assert!(guide.contains(&format!("| {} |", check.id)), "{} is not in docs/inspection.md", check.id);
+    }
+}
+
+#[test]
 fn operators_add_and_override_checks() {
     let directory = tempfile::tempdir().expect("directory");
     fs::write(directory.path().join("10-mine.toml"), MINE).expect("write");
