@@ -151,7 +151,10 @@ impl Menus {
         for entry in &mut self.entries {
             entry.options = expand(&entry.options, &self.variables);
             entry.initrds.truncate(MAX_INITRDS);
-            entry.initrds = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+            // As in any shell, a variable may stand for several words, or for none.
+            let expanded: Vec<String> = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+            let words = expanded.iter().flat_map(|path| path.split_whitespace());
+            entry.initrds = words.take(MAX_INITRDS).map(str::to_owned).collect();
         }
         self.entries
     }
