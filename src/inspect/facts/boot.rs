@@ -26,8 +26,6 @@ const MAX_ENTRIES: usize = 512;
 const MAX_INITRDS: usize = 16;
 /// Longest command line that is kept, in bytes; no kernel takes half of it.
 const MAX_OPTIONS_BYTES: usize = 8 << 10;
-/// Directories that an EFI system partition may be joined at; on some images it is /boot itself.
-pub(super) const ESP_PLACES: [&str; 3] = ["/boot/efi", "/efi", "/boot"];
 
 /// An entry of a boot loader's menu.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -220,7 +220,7 @@ const IMAGE: &[Row] = &[
         case.uefi();
         case.tree.remove("boot/efi/EFI/BOOT");
     }),
-    ("BOOT-02", Warn, "not the loader of the distribution", |case| {
+    ("BOOT-02", Warn, "not the loader of the installed system", |case| {
         case.uefi();
         case.tree.write("boot/efi/EFI/BOOT/BOOTX64.EFI", "another boot loader");
     }),

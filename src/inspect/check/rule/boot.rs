@@ -17,8 +17,8 @@ const AARCH64: &str = "aarch64";
 const FALLBACKS: [(&str, &str); 2] = [("x86_64", "BOOTX64.EFI"), (AARCH64, "BOOTAA64.EFI")];
 /// The directory that they are in.
 const FALLBACK: &str = "BOOT";
-/// Loaders that a distribution installs.
-const INSTALLED: [&str; 2] = ["GRUB*.EFI", "SHIM*.EFI"];
+/// Loaders that systems install.
+const INSTALLED: [&str; 4] = ["GRUB*.EFI", "SHIM*.EFI", "SYSTEMD-BOOT*.EFI", "BOOTMGFW.EFI"];
 /// Primary partitions that leave room for the config drive in an MBR.
 const MAX_PRIMARIES: usize = 3;
 
@@ -104,7 +104,7 @@ fn same_as_installed(fallback: &EfiLoader, loaders: &[EfiLoader]) -> Outcome {
     let mut installed = loaders.iter().filter(is_installed);
     let outcome = match installed.find(|loader| loader.digest.as_known() == Some(digest)) {
         Some(same) => Outcome::pass(format!("{} is {}", fallback.path, same.path)).with(&same.path, digest.to_string()),
-        None => Outcome::warn(format!("{} is not the loader of the distribution", fallback.path)),
+        None => Outcome::warn(format!("{} is not the loader of the installed system", fallback.path)),
     };
     outcome.with(&fallback.path, digest.to_string())
 }

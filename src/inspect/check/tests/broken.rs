@@ -387,7 +387,7 @@ const LAYOUT: &[Row] = &[
         image.profile.firmware = Some("uefi".to_owned());
         image.boot.loaders = Known::Is(vec![loader("centos", "grubx64.efi", "a"), loader("BOOT", "BOOTAA64.EFI", "a")]);
     }),
-    ("BOOT-02", Warn, "not the loader of the distribution", |image| {
+    ("BOOT-02", Warn, "not the loader of the installed system", |image| {
         image.profile.firmware = Some("uefi".to_owned());
         image.boot.loaders = Known::Is(vec![loader("Boot", "bootx64.efi", "a"), loader("centos", "grubx64.efi", "b")]);
     }),
