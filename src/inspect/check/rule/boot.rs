@@ -8,6 +8,7 @@ use crate::disk::table::TableKind;
 use crate::inspect::facts::Known;
 use crate::inspect::facts::boot::efi::EfiLoader;
 use crate::inspect::facts::glob;
+use crate::inspect::facts::kernel::Kernel;
 use crate::inspect::facts::layout::Layout;
 
 const BIOS: &str = "bios";
@@ -36,6 +37,35 @@ pub(super) fn kernel_argument(rule: &KernelArgument, context: &Context<'_>) -> O
             let reason = format!("{} {} {}", line.source, if holds { "has" } else { "lacks" }, patterns.join(" or "));
             Outcome::of(holds, reason).with(&line.source, &line.text)
         })
+    })
+}
+
+pub(super) fn kernel_images(context: &Context<'_>) -> Outcome {
+    known(&context.facts.boot.kernels, |kernels| {
+        let offered: Vec<_> = kernels.iter().filter(|kernel| kernel.is_bootable).collect();
+        if offered.is_empty() {
+            return Outcome::unknown("no boot menu offers a kernel, and none is in /boot");
+        }
+        for_each(&offered, "", |Kernel { release, image, command_lines, .. }| match image {
+            Some(path) => Outcome::pass(format!("{path} is there")).with(path, release),
+            None => {
+                let menu = command_lines.first().map_or("a boot menu", |line| &line.source);
+                Outcome::fail(format!("{menu} offers {release}, which is not there")).with(menu, release)
+            }
+        })
+    })
+}
+
+pub(super) fn architecture(context: &Context<'_>) -> Outcome {
+    let Some(wanted) = context.profile.architecture.as_deref() else {
+        return Outcome::not_applicable("the profile does not say architecture");
+    };
+    known(&context.facts.architecture, |told| match told {
+        Some((architecture, path)) => {
+            let reason = format!("the image is for {architecture}, and the servers are {wanted}");
+            Outcome::of(architecture == wanted, reason).with(path, architecture)
+        }
+        None => Outcome::unknown("nothing in the image says which processors it is for"),
     })
 }
 
