@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::check::{self, Checks};
 use super::facts::Known;
+use super::facts::boot::efi;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::layout::Layout;
 use super::facts::os::{Family, Os as FoundOs};
@@ -18,7 +19,7 @@ use super::fs::directory::DirectoryFs;
 use super::profile::Profile;
 use super::reader::{DiskReader, Metered};
 use super::report::{Report, Verdicts, shorten};
-use super::root::assemble::{Installed, assemble};
+use super::root::assemble::{Installed, Part, assemble, boot_partitions};
 use super::root::{Root, Unreached};
 use super::volumes;
 use crate::disk::table::{PartitionTable, TableKind};
@@ -115,6 +116,7 @@ pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
     match assembled.systems.as_slice() {
         [system] => of_system(
             system,
+            &parts,
             Layout::read(&*disk, &table, (system.partition > 0).then_some(system.partition)),
             request,
             notes,
@@ -134,25 +136,33 @@ pub fn examine_host(request: &Request) -> Examination {
         Ok(files) => {
             let root = Root::new(Box::new(files));
             let layout = Known::Unknown("a running system is not looked at as a disk".to_owned());
-            of_facts(&Facts::gather(&root, BootFacts::read(&root, layout)), request, Vec::new())
+            let boot = BootFacts::read(&root, efi::loaders_of_host(&root), layout);
+            of_facts(&Facts::gather(&root, boot), request, Vec::new())
         }
         Err(error) => unknown(request, &chain(&error), Vec::new()),
     }
 }
 
-fn of_system(system: &Installed<'_>, layout: Known<Layout>, request: &Request, mut notes: Vec<String>) -> Examination {
+fn of_system(
+    system: &Installed<'_>,
+    parts: &[Part<'_>],
+    layout: Known<Layout>,
+    request: &Request,
+    mut notes: Vec<String>,
+) -> Examination {
     for join in &system.joins {
         if let Err(why) = &join.outcome {
             notes.push(format!("{} is not looked into: {why}", join.at));
         }
     }
-    of_facts(&Facts::gather(&system.root, BootFacts::read(&system.root, layout)), request, notes)
+    let loaders = boot_partitions(parts, system).map_or_else(Known::Unknown, |partitions| efi::loaders(&partitions));
+    of_facts(&Facts::gather(&system.root, BootFacts::read(&system.root, loaders, layout)), request, notes)
 }
 
 /// What is said of a disk or image of which nothing is known.
 fn unknown(request: &Request, why: &str, mut notes: Vec<String>) -> Examination {
     let root = Root::new(Box::new(Unreached::new(why.to_owned())));
-    let facts = BootFacts::read(&root, Known::Unknown(why.to_owned()));
+    let facts = BootFacts::read(&root, Known::Unknown(why.to_owned()), Known::Unknown(why.to_owned()));
     notes.insert(0, why.to_owned());
     of_facts(&Facts::gather(&root, facts), request, notes)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::check::{self, Checks};
+use super::facts::boot::efi;
 use super::facts::cloud_init::first_statement;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::ini::Ini;
@@ -142,7 +143,8 @@ fn walk(fs: &dyn FileSystem, directory: &str, depth: usize, seen: &mut usize) {
 fn look_into(path: &'static str, data: &[u8]) {
     let files = REST.iter().map(|(path, content)| (*path, content.as_bytes())).chain([(path, data)]);
     let root = Root::new(Box::new(Files { identity: Identity::default(), files: files.collect() }));
-    let facts = Facts::gather(&root, BootFacts::read(&root, Known::Unknown(String::new())));
+    let boot = BootFacts::read(&root, efi::loaders_of_host(&root), Known::Unknown(String::new()));
+    let facts = Facts::gather(&root, boot);
     let Ok(checks) = Checks::built_in() else { return };
     drop(check::evaluate(&checks, &facts, &Profile::default()).bounded());
 }

@@ -55,7 +55,9 @@ fn weigh(check: &Check, context: &Context<'_>) -> (Severity, Outcome) {
     }
     match condition::any(&check.required_when, context) {
         Holds::Yes => (Severity::Required, outcome),
-        Holds::Unknown(why) if outcome.status == Status::Fail => (Severity::Required, outcome.doubted(&why)),
+        Holds::Unknown(why) if matches!(outcome.status, Status::Fail | Status::Unknown) => {
+            (Severity::Required, outcome.doubted(&why))
+        }
         Holds::No | Holds::Unknown(_) => (check.severity, lenient(outcome)),
     }
 }

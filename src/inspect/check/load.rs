@@ -214,12 +214,15 @@ fn asks_nothing(rule: &Rule) -> bool {
         Rule::ModuleNotBlocked(module) => module.module.is_empty(),
         Rule::KernelArgument(argument) => argument.any_of.is_empty(),
         Rule::DeviceNames(names) => names.not.is_empty(),
+        Rule::AnyBootDriver(drivers) => drivers.not.iter().any(|pattern| pattern == "*"),
         Rule::When(_)
         | Rule::CloudInitDatasource(_)
         | Rule::CloudInitDetection(_)
         | Rule::CloudInitNotDisabled(_)
         | Rule::CloudInitDistro(_)
         | Rule::BootDrivers(_)
+        | Rule::KernelImages(_)
+        | Rule::Architecture(_)
         | Rule::Firmware(_)
         | Rule::Partitions(_) => false,
     }

@@ -116,6 +116,12 @@ pub enum Rule {
     ModuleNotBlocked(ModuleNotBlocked),
     /// Every kernel finds the profile's boot drivers before it has its root.
     BootDrivers(Nothing),
+    /// Every kernel finds one of the profile's boot drivers before it has its root.
+    AnyBootDriver(AnyBootDriver),
+    /// Every kernel that is offered is there.
+    KernelImages(Nothing),
+    /// The image is for the processors of the servers.
+    Architecture(Nothing),
     /// Each command line has an argument.
     KernelArgument(KernelArgument),
     /// Disks are not named by the order in which they are found.
@@ -155,6 +161,9 @@ impl Rule {
             | Self::Initramfs(_)
             | Self::ModuleNotBlocked(_)
             | Self::BootDrivers(_)
+            | Self::AnyBootDriver(_)
+            | Self::KernelImages(_)
+            | Self::Architecture(_)
             | Self::KernelArgument(_)
             | Self::DeviceNames(_)
             | Self::Firmware(_)
@@ -360,6 +369,14 @@ pub struct Initramfs {
 pub struct ModuleNotBlocked {
     /// Its name.
     pub module: String,
+}
+
+/// See [`Rule::AnyBootDriver`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AnyBootDriver {
+    /// Patterns of drivers that do not count. If the profile has no others, nothing is asked.
+    pub not: Vec<String>,
 }
 
 /// See [`Rule::KernelArgument`].

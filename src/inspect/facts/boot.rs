@@ -26,8 +26,6 @@ const MAX_ENTRIES: usize = 512;
 const MAX_INITRDS: usize = 16;
 /// Longest command line that is kept, in bytes; no kernel takes half of it.
 const MAX_OPTIONS_BYTES: usize = 8 << 10;
-/// Directories that an EFI system partition may be joined at; on some images it is /boot itself.
-pub(super) const ESP_PLACES: [&str; 3] = ["/boot/efi", "/efi", "/boot"];
 
 /// An entry of a boot loader's menu.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -151,7 +149,10 @@ impl Menus {
         for entry in &mut self.entries {
             entry.options = expand(&entry.options, &self.variables);
             entry.initrds.truncate(MAX_INITRDS);
-            entry.initrds = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+            // As in any shell, a variable may stand for several words, or for none.
+            let expanded: Vec<String> = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
+            let words = expanded.iter().flat_map(|path| path.split_whitespace());
+            entry.initrds = words.take(MAX_INITRDS).map(str::to_owned).collect();
         }
         self.entries
     }

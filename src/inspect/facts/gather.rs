@@ -1,7 +1,7 @@
 //! The facts of one image, together. What its disk says is given; the rest is read.
 
 use super::Known;
-use super::boot::efi::{self, EfiLoader};
+use super::boot::efi::EfiLoader;
 use super::cloud_init::CloudInit;
 use super::fstab::{self, FstabEntry};
 use super::kernel::{self, Kernel, ModuleInfo};
@@ -24,7 +24,7 @@ pub struct BootFacts {
     pub module_info: ReadModuleInfo,
     /// The entries of its fstab.
     pub fstab: Known<Vec<FstabEntry>>,
-    /// Boot loaders on its EFI system partition; empty if it has none.
+    /// Boot loaders where firmware for UEFI looks for them; empty if there are none.
     pub loaders: Known<Vec<EfiLoader>>,
     /// How its disk is laid out; not known of a running system.
     pub layout: Known<Layout>,
@@ -32,12 +32,12 @@ pub struct BootFacts {
 
 impl BootFacts {
     /// Reads what the files of an image say of how it boots. What its disk says is given.
-    pub fn read(root: &Root<'_>, layout: Known<Layout>) -> Self {
+    pub fn read(root: &Root<'_>, loaders: Known<Vec<EfiLoader>>, layout: Known<Layout>) -> Self {
         Self {
             kernels: kernel::kernels(root),
             module_info: |root, path| Known::from_result(kernel::module_info(root, path)),
             fstab: Known::from_result(fstab::read(root).map(Option::unwrap_or_default)),
-            loaders: efi::loaders(root),
+            loaders,
             layout,
         }
     }

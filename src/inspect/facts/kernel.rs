@@ -90,7 +90,10 @@ fn find_kernels(root: &Root<'_>) -> Result<Known<Vec<Kernel>>, FsError> {
     }
     for (release, path) in release::in_boot(root)? {
         let draft: &mut Draft = drafts.entry(release).or_default();
-        draft.image.get_or_insert(path);
+        // Where a menu offers it, only what the menu names counts.
+        if draft.entries.is_empty() {
+            draft.image = Some(path);
+        }
         draft.is_bootable |= !is_offered;
     }
     let directories = modules::directories(root)?;
@@ -110,7 +113,7 @@ fn find_kernels(root: &Root<'_>) -> Result<Known<Vec<Kernel>>, FsError> {
 fn add_offered(root: &Root<'_>, drafts: &mut BTreeMap<String, Draft>) -> Result<Option<String>, FsError> {
     let mut unclear = None;
     let mut searched = BTreeMap::new();
-    for entry in boot::entries(root)? {
+    for entry in offered(root)? {
         let image = entry.locate(root, &entry.linux)?;
         let release = match (release::of_entry(&entry), &image) {
             (Some(named), _) => Some(named.to_owned()),
@@ -128,6 +131,12 @@ fn add_offered(root: &Root<'_>, drafts: &mut BTreeMap<String, Draft>) -> Result<
         draft.entries.push(entry);
     }
     Ok(unclear)
+}
+
+/// The entries that count: a rescue kernel stands for no other, but if it is all that there is, it is what boots.
+fn offered(root: &Root<'_>) -> Result<Vec<BootEntry>, FsError> {
+    let (rescue, usual): (Vec<_>, Vec<_>) = boot::entries(root)?.into_iter().partition(release::is_rescue);
+    Ok(if usual.is_empty() { rescue } else { usual })
 }
 
 /// The release that a kernel says itself. Each is searched once, since that takes time.

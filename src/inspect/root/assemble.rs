@@ -43,6 +43,8 @@ const WITHOUT_DISK: [&str; 12] = [
 ];
 /// Types of a partition with boot loaders: the EFI system partition, in a GPT and in an MBR.
 const ESP_TYPES: [&str; 2] = ["c12a7328-f81f-11d2-ba4b-00a0c93ec93b", "0xef"];
+/// Directories that an EFI system partition is joined in at.
+const ESP_PLACES: [&str; 3] = ["/boot/efi", "/efi", "/boot"];
 /// Type of a partition with kernels, which systemd joins in at /boot.
 const EXTENDED_BOOT_TYPES: [&str; 1] = ["bc13c2ff-59e6-4262-a352-b275fd6f7172"];
 
@@ -148,6 +150,32 @@ pub fn assemble<'a>(parts: &'a [Part<'a>]) -> Assembled<'a> {
     assembled
 }
 
+/// What firmware looks for boot loaders on, by name: the partitions of the type that is for that, and what else of FAT the
+/// system joins in where such a one belongs. Nothing but FAT counts, which is all that firmware reads.
+///
+/// # Errors
+/// Why that is not known: one of them cannot be read, or there is none but what is not on the disk.
+pub fn boot_partitions<'a>(parts: &'a [Part<'a>], system: &Installed<'_>) -> Result<Vec<(String, Root<'a>)>, String> {
+    let joined = || system.joins.iter().filter(|join| ESP_PLACES.contains(&join.at.as_str()));
+    let mut found = Vec::new();
+    for part in parts {
+        let is_typed = is_of_type(part, &ESP_TYPES);
+        let is_joined = || joined().any(|join| join.outcome.as_ref() == Ok(&part.name()));
+        match &part.fs {
+            Ok(fs) if fs.kind() == FsKind::Fat && (is_typed || is_joined()) => {
+                found.push((part.name(), Root::new(view(part, ""))));
+            }
+            Err(why) if is_typed => return Err(format!("{}: {why}", part.name())),
+            Ok(_) | Err(_) => {}
+        }
+    }
+    let failed = joined().filter(|join| join.at != "/boot").find_map(|join| join.outcome.as_ref().err());
+    match failed {
+        Some(why) if found.is_empty() => Err(why.clone()),
+        Some(_) | None => Ok(found),
+    }
+}
+
 /// The kind of system that a file system is the root of, and the directory where it begins.
 fn find_root(fs: &dyn FileSystem) -> Result<Option<(System, &'static str)>, FsError> {
     if fs.kind() == FsKind::Ntfs {
@@ -243,8 +271,7 @@ impl<'a> Installed<'a> {
 
     /// Joins in the part of a type, if there is one, at the first of these directories that there is.
     fn join_typed(&mut self, parts: &'a [Part<'a>], types: &[&str], places: &[&str]) {
-        let is_of_type = |part: &&Part<'_>| part.logical.is_none() && types.contains(&part.type_id.as_str());
-        let mut typed = parts.iter().filter(is_of_type);
+        let mut typed = parts.iter().filter(|part| is_of_type(part, types));
         let (Some(first), second) = (typed.next(), typed.next()) else { return };
         let is_directory = |at: &&&str| {
             let found = self.root.find(at).ok().flatten();
@@ -273,6 +300,10 @@ impl<'a> Installed<'a> {
         self.root.join(&at, fs);
         self.joins.push(Join { at, source: source.to_owned(), outcome });
     }
+}
+
+fn is_of_type(part: &Part<'_>, types: &[&str]) -> bool {
+    part.logical.is_none() && types.contains(&part.type_id.as_str())
 }
 
 /// Whether an entry joins in what is looked into, and what is on a disk.

@@ -190,7 +190,7 @@ const DRIVERS: &[Row] = &[
         case.profile.boot_source = Some(BootSource::Local);
         SYSTEM.write_initramfs(&case.tree, &BOOT_DRIVERS);
     }),
-    ("SDI-03", Warn, "must be made anew", |case| {
+    ("SDI-03", Fail, "must be made anew", |case| {
         SYSTEM.write_initramfs(&case.tree, &BOOT_DRIVERS);
         case.tree.write("etc/dracut.conf.d/sdi.conf", "add_drivers+=\" scsi_ep_front \"\n");
     }),
@@ -209,6 +209,10 @@ const DRIVERS: &[Row] = &[
     ("BOOT-01", Warn, "mpt3sas is not in", |case| {
         SYSTEM.write_initramfs(&case.tree, &["ahci", "megaraid_sas", "nvme", "virtio_blk", "virtio_scsi"]);
     }),
+    ("BOOT-01", Fail, "ahci is not in", |case| {
+        case.profile.boot_source = Some(BootSource::Local);
+        SYSTEM.write_initramfs(&case.tree, &["virtio_blk", "virtio_scsi"]);
+    }),
     ("BOOT-01", Fail, "is not in", |case| SYSTEM.write_initramfs(&case.tree, &["floppy"])),
     ("BOOT-01", Fail, "has no initramfs", |case| case.tree.remove(&format!("boot/initramfs-{RELEASE}.img"))),
 ];
@@ -220,10 +224,23 @@ const IMAGE: &[Row] = &[
         case.uefi();
         case.tree.remove("boot/efi/EFI/BOOT");
     }),
-    ("BOOT-02", Warn, "not the loader of the distribution", |case| {
+    ("BOOT-02", Warn, "not the loader of the installed system", |case| {
         case.uefi();
         case.tree.write("boot/efi/EFI/BOOT/BOOTX64.EFI", "another boot loader");
     }),
+    ("BOOT-02", Pass, "", |case| {
+        case.uefi();
+        let fstab = case.layout.fstab();
+        let without = fstab.lines().filter(|line| !line.contains("/boot/efi")).map(|line| format!("{line}\n"));
+        case.tree.write("etc/fstab", without.collect::<String>() + "UUID=1-2 /boot/other vfat defaults 0 0\n");
+    }),
+    ("BOOT-02", Fail, "no EFI/BOOT/BOOTX64.EFI", |case| {
+        case.uefi();
+        case.layout.volumes.remove(0);
+        case.tree.write("etc/fstab", case.layout.fstab());
+    }),
+    ("BOOT-05", Fail, "which is not there", |case| case.tree.remove(&format!("boot/vmlinuz-{RELEASE}"))),
+    ("ARCH-01", Fail, "the servers are aarch64", |case| case.profile.architecture = Some("aarch64".to_owned())),
     ("BOOT-03", Warn, "mounts /dev/sdb1", |case| {
         case.tree.write("etc/fstab", case.layout.fstab() + "/dev/sdb1 /data ext4 defaults 0 0\n");
     }),

@@ -8,6 +8,7 @@ use crate::disk::table::TableKind;
 use crate::inspect::facts::Known;
 use crate::inspect::facts::boot::efi::EfiLoader;
 use crate::inspect::facts::glob;
+use crate::inspect::facts::kernel::Kernel;
 use crate::inspect::facts::layout::Layout;
 
 const BIOS: &str = "bios";
@@ -17,8 +18,8 @@ const AARCH64: &str = "aarch64";
 const FALLBACKS: [(&str, &str); 2] = [("x86_64", "BOOTX64.EFI"), (AARCH64, "BOOTAA64.EFI")];
 /// The directory that they are in.
 const FALLBACK: &str = "BOOT";
-/// Loaders that a distribution installs.
-const INSTALLED: [&str; 2] = ["GRUB*.EFI", "SHIM*.EFI"];
+/// Loaders that systems install.
+const INSTALLED: [&str; 4] = ["GRUB*.EFI", "SHIM*.EFI", "SYSTEMD-BOOT*.EFI", "BOOTMGFW.EFI"];
 /// Primary partitions that leave room for the config drive in an MBR.
 const MAX_PRIMARIES: usize = 3;
 
@@ -36,6 +37,35 @@ pub(super) fn kernel_argument(rule: &KernelArgument, context: &Context<'_>) -> O
             let reason = format!("{} {} {}", line.source, if holds { "has" } else { "lacks" }, patterns.join(" or "));
             Outcome::of(holds, reason).with(&line.source, &line.text)
         })
+    })
+}
+
+pub(super) fn kernel_images(context: &Context<'_>) -> Outcome {
+    known(&context.facts.boot.kernels, |kernels| {
+        let offered: Vec<_> = kernels.iter().filter(|kernel| kernel.is_bootable).collect();
+        if offered.is_empty() {
+            return Outcome::unknown("no boot menu offers a kernel, and none is in /boot");
+        }
+        for_each(&offered, "", |Kernel { release, image, command_lines, .. }| match image {
+            Some(path) => Outcome::pass(format!("{path} is there")).with(path, release),
+            None => {
+                let menu = command_lines.first().map_or("a boot menu", |line| &line.source);
+                Outcome::fail(format!("{menu} offers {release}, which is not there")).with(menu, release)
+            }
+        })
+    })
+}
+
+pub(super) fn architecture(context: &Context<'_>) -> Outcome {
+    let Some(wanted) = context.profile.architecture.as_deref() else {
+        return Outcome::not_applicable("the profile does not say architecture");
+    };
+    known(&context.facts.architecture, |told| match told {
+        Some((architecture, path)) => {
+            let reason = format!("the image is for {architecture}, and the servers are {wanted}");
+            Outcome::of(architecture == wanted, reason).with(path, architecture)
+        }
+        None => Outcome::unknown("nothing in the image says which processors it is for"),
     })
 }
 
@@ -104,7 +134,7 @@ fn same_as_installed(fallback: &EfiLoader, loaders: &[EfiLoader]) -> Outcome {
     let mut installed = loaders.iter().filter(is_installed);
     let outcome = match installed.find(|loader| loader.digest.as_known() == Some(digest)) {
         Some(same) => Outcome::pass(format!("{} is {}", fallback.path, same.path)).with(&same.path, digest.to_string()),
-        None => Outcome::warn(format!("{} is not the loader of the distribution", fallback.path)),
+        None => Outcome::warn(format!("{} is not the loader of the installed system", fallback.path)),
     };
     outcome.with(&fallback.path, digest.to_string())
 }

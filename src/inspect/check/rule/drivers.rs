@@ -2,7 +2,7 @@
 
 use super::super::context::Context;
 use super::super::outcome::{Outcome, known};
-use super::super::table::{Initramfs, Module, ModuleNotBlocked, ModuleVersion};
+use super::super::table::{AnyBootDriver, Initramfs, Module, ModuleNotBlocked, ModuleVersion};
 use super::super::version::Version;
 use super::for_each;
 use crate::inspect::facts::Known;
@@ -22,6 +22,8 @@ const CONFIGURATION: [&str; 5] = [
     "/etc/initramfs-tools/modules",
     "/etc/sysconfig/kernel",
 ];
+/// Begins of lines there that keep something out of it.
+const OMITS: &str = "omit_";
 /// Where a kernel has a module.
 enum Place<'a> {
     Builtin,
@@ -123,15 +125,10 @@ pub(super) fn initramfs(rule: &Initramfs, context: &Context<'_>) -> Outcome {
     if found.status != Status::Fail {
         return found;
     }
-    match named(&rule.module, context) {
-        Ok(Some(path)) => {
-            let reason = format!("{}, although {path} names it: the initramfs must be made anew", found.reason);
-            let outcome = Outcome::warn(reason).with(path, &rule.module);
-            found.evidence.into_iter().fold(outcome, |outcome, seen| outcome.with(seen.path, seen.value))
-        }
-        Ok(None) => found,
-        Err(error) => Outcome::from_result(Err(error)),
-    }
+    // That it is not there is certain, whatever a configuration says or keeps to itself: what it says is a hint.
+    let Ok(Some(path)) = named(&rule.module, context) else { return found };
+    let reason = format!("{}, although {path} names it: the initramfs must be made anew", found.reason);
+    Outcome { reason, ..found }.with(path, &rule.module)
 }
 
 /// Whether a kernel has a module before it has its root.
@@ -165,7 +162,8 @@ fn named(module: &str, context: &Context<'_>) -> Result<Option<String>, FactErro
     for pattern in CONFIGURATION {
         for path in glob::expand(context.facts.root, pattern).map_err(unreadable(pattern))? {
             let text = text::read(context.facts.root, &path)?.unwrap_or_default();
-            let lines = text.lines().filter(|line| !line.trim_start().starts_with('#'));
+            let lines = text.lines().map(str::trim_start);
+            let lines = lines.filter(|line| !line.starts_with('#') && !line.starts_with(OMITS));
             let mut words = lines.flat_map(|line| {
                 line.split(|letter: char| !letter.is_alphanumeric() && letter != '_' && letter != '-')
             });
@@ -206,4 +204,14 @@ pub(super) fn boot_drivers(context: &Context<'_>) -> Outcome {
             _ => all,
         }
     })
+}
+
+/// Of the drivers that count, one will do: which one a server needs is not told here.
+pub(super) fn any_boot_driver(rule: &AnyBootDriver, context: &Context<'_>) -> Outcome {
+    let counts = |driver: &&str| !rule.not.iter().any(|pattern| glob::matches(pattern, driver));
+    let drivers: Vec<&str> = context.profile.boot_drivers().into_iter().filter(counts).collect();
+    if drivers.is_empty() {
+        return Outcome::not_applicable("the profile names no driver that counts");
+    }
+    for_each_kernel(context, |kernel| Outcome::any(drivers.iter().map(|driver| early(kernel, driver)).collect()))
 }

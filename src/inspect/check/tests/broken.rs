@@ -328,9 +328,18 @@ const DRIVERS: &[Row] = &[
         image.initramfs().remove("scsi_ep_front");
     }),
     ("SDI-03", Pass, "", |image| image.profile.boot_source = None),
-    ("SDI-03", Warn, "must be made anew", |image| {
+    ("SDI-03", Fail, "must be made anew", |image| {
         image.initramfs().remove("scsi_ep_front");
         image.write("etc/dracut.conf.d/sdi.conf", "add_drivers+=\" ahci scsi_ep_front \"\n");
+    }),
+    ("SDI-03", Warn, "must be made anew", |image| {
+        image.profile.boot_source = Some(BootSource::Local);
+        image.initramfs().remove("scsi_ep_front");
+        image.write("etc/dracut.conf.d/sdi.conf", "add_drivers+=\" ahci scsi_ep_front \"\n");
+    }),
+    ("SDI-03", Fail, "is not in", |image| {
+        image.initramfs().remove("scsi_ep_front");
+        image.make_fifo("etc/dracut.conf");
     }),
     ("SDI-03", Fail, "is not in", |image| {
         image.initramfs().remove("scsi_ep_front");
@@ -365,6 +374,28 @@ const DRIVERS: &[Row] = &[
     ("NIC-01", Fail, "has no hinic3", |image| image.profile.sdi = Some(Sdi::Sdi5)),
     ("NIC-01", NotApplicable, "", |_| ()),
     ("BOOT-01", Warn, "mpt3sas is not in", |image| drop(image.initramfs().remove("mpt3sas"))),
+    ("BOOT-01", Warn, "mpt3sas is not in", |image| {
+        image.profile.boot_source = Some(BootSource::Local);
+        image.initramfs().remove("mpt3sas");
+    }),
+    ("BOOT-01", Fail, "ahci is not in", |image| {
+        image.profile.boot_source = Some(BootSource::Local);
+        image.initramfs().clear();
+    }),
+    ("BOOT-01", Unknown, "does not say boot_source", |image| {
+        image.profile.boot_source = None;
+        image.initramfs().clear();
+    }),
+    ("BOOT-01", Warn, "mpt3sas is not in", |image| {
+        image.profile.boot_source = None;
+        image.initramfs().remove("mpt3sas");
+    }),
+    ("BOOT-01", Warn, "ahci is not in", |image| image.initramfs().clear()),
+    ("BOOT-01", Pass, "", |image| {
+        image.profile.boot_source = Some(BootSource::Local);
+        image.profile.boot_drivers = vec!["virtio_blk".to_owned()];
+        image.initramfs().clear();
+    }),
     ("BOOT-01", Fail, "megaraid_sas is not in", |image| {
         image.profile.boot_drivers = vec!["ahci".to_owned(), "megaraid_sas".to_owned()];
         image.initramfs().remove("megaraid_sas");
@@ -387,7 +418,7 @@ const LAYOUT: &[Row] = &[
         image.profile.firmware = Some("uefi".to_owned());
         image.boot.loaders = Known::Is(vec![loader("centos", "grubx64.efi", "a"), loader("BOOT", "BOOTAA64.EFI", "a")]);
     }),
-    ("BOOT-02", Warn, "not the loader of the distribution", |image| {
+    ("BOOT-02", Warn, "not the loader of the installed system", |image| {
         image.profile.firmware = Some("uefi".to_owned());
         image.boot.loaders = Known::Is(vec![loader("Boot", "bootx64.efi", "a"), loader("centos", "grubx64.efi", "b")]);
     }),
@@ -410,6 +441,19 @@ const LAYOUT: &[Row] = &[
         image.write("etc/os-release", "ID=ubuntu\nVERSION_ID=\"18.04\"\n");
         image.write_program("usr/lib/systemd/systemd", 183);
     }),
+    ("BOOT-05", Fail, "/boot/grub2/grub.cfg offers 3.10.0-957.el7.x86_64", |image| image.kernel().image = None),
+    ("BOOT-05", Pass, "", |image| {
+        let mut other = image.kernel().clone();
+        (other.release, other.is_bootable, other.image) = ("4.0".to_owned(), false, None);
+        let Known::Is(kernels) = &mut image.boot.kernels else { panic!("known") };
+        kernels.push(other);
+    }),
+    ("BOOT-05", Unknown, "no boot menu offers a kernel", |image| image.kernel().is_bootable = false),
+    ("ARCH-01", Fail, "is for aarch64, and the servers are x86_64", |image| {
+        image.write_program("usr/lib/systemd/systemd", 183);
+    }),
+    ("ARCH-01", Unknown, "nothing in the image", |image| image.remove("usr/lib/systemd/systemd")),
+    ("ARCH-01", NotApplicable, "", |image| image.profile.architecture = None),
     ("BOOT-04", Warn, "is not the last", |image| image.layout().root = Some(1)),
     ("BOOT-04", Warn, "leaves none for the config drive", |image| {
         image.layout().partitions =
@@ -492,6 +536,35 @@ fn a_driver_in_the_root_but_not_in_the_initramfs_is_no_pass_of_the_plug_in() {
         (report.verdicts.cloud_init, report.verdicts.network, report.verdicts.image),
         (Verdict::Pass, Verdict::Pass, Verdict::Fail)
     );
+}
+
+#[test]
+fn what_may_be_required_counts_as_required_if_it_is_not_known() {
+    let mut image = Image::linux();
+    image.profile.boot_source = None;
+    image.kernel().initramfs = Known::Unknown("lzo is not supported".to_owned());
+    let finding = image.finding("SDI-03");
+    assert_eq!((finding.severity, finding.status), (Severity::Required, Unknown), "{finding:#?}");
+    assert!(finding.reason.contains("boot_source") && finding.reason.contains("lzo"), "{finding:#?}");
+    image.profile.boot_source = Some(BootSource::Local);
+    assert_eq!(image.finding("SDI-03").severity, Severity::Recommended);
+    image.profile.network_mode = None;
+    image.replace("etc/cloud/cloud.cfg", "network: {config: disabled}", "");
+    let finding = image.finding("CI-05");
+    assert_eq!((finding.severity, finding.status), (Severity::Required, Unknown), "{finding:#?}");
+    assert_eq!(finding.reason.matches("does not say network_mode").count(), 1, "{finding:#?}");
+}
+
+#[test]
+fn what_keeps_a_driver_out_of_the_initramfs_does_not_name_it() {
+    for line in ["omit_drivers+=\" scsi_ep_front \"\n", "  omit_dracutmodules+=\" scsi_ep_front \"\n"] {
+        let mut image = Image::linux();
+        image.initramfs().remove("scsi_ep_front");
+        image.write("etc/dracut.conf", line);
+        let finding = image.finding("SDI-03");
+        assert_eq!(finding.status, Fail);
+        assert!(!finding.reason.contains("made anew"), "{finding:#?}");
+    }
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! Tests of checks for Windows.
 
-use super::fixture::Image;
+use super::fixture::{Image, loader};
+use crate::inspect::facts::Known;
 use crate::inspect::profile::{NetworkMode, Sdi};
 use crate::inspect::report::{Status, Verdict};
 
@@ -12,6 +13,8 @@ fn windows() -> Image {
     let mut image = Image::empty();
     image.profile.network_mode = Some(NetworkMode::Centralized);
     image.profile.sdi = Some(Sdi::Sd100);
+    image.profile.firmware = Some("uefi".to_owned());
+    image.boot.loaders = Known::Is(vec![loader("Boot", "bootx64.efi", "a"), loader("Microsoft", "bootmgfw.efi", "a")]);
     image.write("Windows/System32/config/SYSTEM", "regf");
     let plugins = [
         "LocalScripts",
@@ -42,23 +45,22 @@ fn windows() -> Image {
 fn an_image_of_windows_passes_its_own_checks_alone() {
     let report = windows().report();
     for finding in &report.findings {
-        let expected = if ["CB-01", "BN-W1", "SDI-W1"].contains(&finding.id.as_str()) {
+        let expected = if ["CB-01", "BN-W1", "SDI-W1", "BOOT-02"].contains(&finding.id.as_str()) {
             Status::Pass
         } else {
             Status::NotApplicable
         };
-        if !finding.id.starts_with("BOOT-0") {
-            assert_eq!(finding.status, expected, "{finding:?}");
-        }
+        assert_eq!(finding.status, expected, "{finding:?}");
     }
     assert_eq!(report.verdicts.cloud_init, Verdict::Pass);
-    assert_eq!(report.verdicts.sdi_driver, Verdict::Pass);
+    assert_eq!((report.verdicts.sdi_driver, report.verdicts.image), (Verdict::Pass, Verdict::Pass));
 }
 
 #[test]
 fn what_windows_lacks_fails() {
-    type Row = (&'static str, fn(&Image));
-    let broken: [Row; 7] = [
+    type Row = (&'static str, fn(&mut Image));
+    let broken: [Row; 8] = [
+        ("BOOT-02", |image| image.boot.loaders = Known::Is(vec![loader("Microsoft", "bootmgfw.efi", "a")])),
         ("CB-01", |image| image.remove(CONF)),
         ("CB-01", |image| image.replace(CONF, "MTUPlugin", "OtherPlugin")),
         ("CB-01", |image| image.replace(CONF, "ConfigDriveService", "EC2Service")),
@@ -68,8 +70,8 @@ fn what_windows_lacks_fails() {
         ("SDI-W1", |image| image.write(INF, "[Version]\nDriverVer=01/01/2016,2.0.2.9\n")),
     ];
     for (id, break_it) in broken {
-        let image = windows();
-        break_it(&image);
+        let mut image = windows();
+        break_it(&mut image);
         let finding = image.finding(id);
         assert_eq!(finding.status, Status::Fail, "{finding:?}");
         assert!(!finding.remedy.is_empty());

@@ -1,12 +1,17 @@
 //! The loaders on an EFI system partition.
+//!
+//! Which partitions of a disk firmware looks at is not told here.
 
 use std::io::Read as _;
 
-use super::ESP_PLACES;
 use crate::inspect::facts::Known;
 use crate::inspect::fs::{Entry, FsError, Kind};
 use crate::inspect::root::Root;
 
+/// Directories that an EFI system partition of a running system is mounted at; on some it is /boot itself.
+const PLACES: [&str; 3] = ["/boot/efi", "/efi", "/boot"];
+/// A directory within that of a vendor that has loaders as well: `EFI/Microsoft/Boot`.
+const NESTED: &str = "boot";
 /// Most that is read of a loader, in bytes; unified kernel images are the largest.
 const MAX_LOADER_BYTES: u64 = 128 << 20;
 /// Most that is read of all loaders, in bytes.
@@ -17,7 +22,7 @@ const MAX_LOADERS: usize = 64;
 /// A loader on an EFI system partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EfiLoader {
-    /// Its path in the image.
+    /// Its path; of a disk, behind the name of the partition.
     pub path: String,
     /// Its directory below `EFI`, in capital letters: `BOOT`, or that of a distribution.
     pub directory: String,
@@ -29,39 +34,70 @@ pub struct EfiLoader {
     pub digest: Known<blake3::Hash>,
 }
 
-/// The loaders in `EFI/*/` of an image's EFI system partition, at the first usual place that has any.
-pub fn loaders(root: &Root<'_>) -> Known<Vec<EfiLoader>> {
-    for place in ESP_PLACES {
-        let loaders = loaders_at(root, place);
-        if loaders.as_known().is_none_or(|loaders| !loaders.is_empty()) {
-            return loaders;
+/// The loaders of a running system: those at the first usual place that has any.
+pub fn loaders_of_host(root: &Root<'_>) -> Known<Vec<EfiLoader>> {
+    for place in PLACES {
+        let mut search = Search::default();
+        match search.add(root, place) {
+            Ok(()) if search.loaders.is_empty() => {}
+            Ok(()) => return Known::Is(search.loaders),
+            Err(error) => return Known::Unknown(crate::text::chain(&error)),
         }
     }
     Known::Is(Vec::new())
 }
 
-/// The same of a file system that is joined in at `place`; an empty one is the root. Names are compared as FAT does: the
-/// size of letters makes no difference.
-pub fn loaders_at(root: &Root<'_>, place: &str) -> Known<Vec<EfiLoader>> {
-    Known::from_result(list(root, place))
+/// The loaders on the partitions of a disk that firmware looks at, by their names.
+pub fn loaders(partitions: &[(String, Root<'_>)]) -> Known<Vec<EfiLoader>> {
+    let mut search = Search::default();
+    for (name, root) in partitions {
+        let first = search.loaders.len();
+        if let Err(error) = search.add(root, "") {
+            return Known::Unknown(format!("{name}: {}", crate::text::chain(&error)));
+        }
+        search.loaders[first..].iter_mut().for_each(|loader| loader.path = format!("{name}: {}", loader.path));
+    }
+    Known::Is(search.loaders)
 }
 
-fn list(root: &Root<'_>, place: &str) -> Result<Vec<EfiLoader>, FsError> {
-    let mut loaders = Vec::new();
-    let mut left = MAX_ALL_BYTES;
-    for efi in directories(root, place)?.filter(|entry| entry.name.eq_ignore_ascii_case("efi")) {
-        let efi = format!("{place}/{}", efi.name);
-        for directory in directories(root, &efi)? {
-            let path = format!("{efi}/{}", directory.name);
-            for file in root.list(&path)?.unwrap_or_default().iter().filter(|file| is_loader(file)) {
-                if loaders.len() == MAX_LOADERS {
-                    return Err(FsError::Limit { what: "the number of EFI loaders", limit: MAX_LOADERS as u64 });
+/// Loaders in `EFI/*/`, and in `Boot` below that. Names are compared as FAT does: the size of letters makes no difference.
+struct Search {
+    loaders: Vec<EfiLoader>,
+    /// Bytes that may still be read.
+    left: u64,
+}
+
+impl Default for Search {
+    fn default() -> Self {
+        Self { loaders: Vec::new(), left: MAX_ALL_BYTES }
+    }
+}
+
+impl Search {
+    /// Adds those of the file system that is joined in at `place`; an empty one is the root.
+    fn add(&mut self, root: &Root<'_>, place: &str) -> Result<(), FsError> {
+        for efi in directories(root, place)?.filter(|entry| entry.name.eq_ignore_ascii_case("efi")) {
+            let efi = format!("{place}/{}", efi.name);
+            for vendor in directories(root, &efi)? {
+                let path = format!("{efi}/{}", vendor.name);
+                self.add_directory(root, &path, &vendor.name)?;
+                for inner in directories(root, &path)?.filter(|entry| entry.name.eq_ignore_ascii_case(NESTED)) {
+                    self.add_directory(root, &format!("{path}/{}", inner.name), &vendor.name)?;
                 }
-                loaders.extend(loader(root, &path, &directory.name, &file.name, &mut left)?);
             }
         }
+        Ok(())
     }
-    Ok(loaders)
+
+    fn add_directory(&mut self, root: &Root<'_>, path: &str, vendor: &str) -> Result<(), FsError> {
+        for file in root.list(path)?.unwrap_or_default().iter().filter(|file| is_loader(file)) {
+            if self.loaders.len() == MAX_LOADERS {
+                return Err(FsError::Limit { what: "the number of EFI loaders", limit: MAX_LOADERS as u64 });
+            }
+            self.loaders.extend(loader(root, path, vendor, &file.name, &mut self.left)?);
+        }
+        Ok(())
+    }
 }
 
 fn directories(root: &Root<'_>, path: &str) -> Result<impl Iterator<Item = Entry> + use<>, FsError> {

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::{any, prop, proptest};
 
-use super::efi::loaders;
+use super::efi::{loaders, loaders_of_host};
 use super::{BootEntry, bls, entries, expand, grub, grub_legacy, without_device};
 use crate::inspect::facts::Known;
 use crate::inspect::facts::test_tree::Tree;
@@ -176,7 +176,7 @@ fn loaders_of_an_efi_system_partition_have_digests() {
     tree.file("boot/efi/EFI/Boot/bootx64.efi", "loader");
     tree.file("boot/efi/EFI/debian/grubx64.efi", "loader");
     tree.file("boot/efi/EFI/debian/grub.cfg", "no loader");
-    let Known::Is(loaders) = loaders(&tree.root()) else { panic!("readable") };
+    let Known::Is(loaders) = loaders_of_host(&tree.root()) else { panic!("readable") };
     let seen: Vec<_> = loaders.iter().map(|l| (l.path.as_str(), l.directory.as_str(), l.name.as_str())).collect();
     let expected = [
         ("/boot/efi/EFI/Boot/bootx64.efi", "BOOT", "BOOTX64.EFI"),
@@ -184,11 +184,24 @@ fn loaders_of_an_efi_system_partition_have_digests() {
     ];
     assert_eq!(seen, expected);
     assert!(loaders.iter().all(|loader| loader.digest == Known::Is(blake3::hash(b"loader"))));
-    assert_eq!(super::efi::loaders(&Tree::new().root()), Known::Is(Vec::new()));
-    let esp = Tree::new();
-    esp.file("efi/BOOT/BOOTAA64.EFI", "loader");
-    let Known::Is(alone) = super::efi::loaders_at(&esp.root(), "") else { panic!("readable") };
-    assert_eq!((alone.len(), alone[0].path.as_str()), (1, "/efi/BOOT/BOOTAA64.EFI"));
+    assert_eq!(loaders_of_host(&Tree::new().root()), Known::Is(Vec::new()));
+}
+
+#[test]
+fn loaders_of_every_partition_and_of_windows_are_told_by_partition() {
+    let (one, two) = (Tree::new(), Tree::new());
+    one.file("efi/BOOT/BOOTAA64.EFI", "loader");
+    two.file("EFI/Microsoft/Boot/bootmgfw.efi", "windows");
+    two.file("EFI/Microsoft/Boot/Fonts/no.efi", "too deep");
+    let partitions = [("partition 1".to_owned(), one.root()), ("partition 3".to_owned(), two.root())];
+    let Known::Is(found) = loaders(&partitions) else { panic!("readable") };
+    let seen: Vec<_> = found.iter().map(|l| (l.path.as_str(), l.directory.as_str(), l.name.as_str())).collect();
+    let expected = [
+        ("partition 1: /efi/BOOT/BOOTAA64.EFI", "BOOT", "BOOTAA64.EFI"),
+        ("partition 3: /EFI/Microsoft/Boot/bootmgfw.efi", "MICROSOFT", "BOOTMGFW.EFI"),
+    ];
+    assert_eq!(seen, expected);
+    assert_eq!(loaders(&[]), Known::Is(Vec::new()));
 }
 
 proptest! {

@@ -134,9 +134,10 @@ impl Modules {
     }
 }
 
-/// Names of the modules that are compiled into a kernel, by the list in its directory.
+/// Names of the modules that are compiled into a kernel, by the list in its directory. A kernel without a directory has no
+/// modules of any kind: whatever is built comes with that list.
 pub(super) fn builtin(root: &Root<'_>, directory: Option<&str>) -> Known<BTreeSet<String>> {
-    let Some(directory) = directory else { return Known::Unknown("the kernel has no directory of modules".to_owned()) };
+    let Some(directory) = directory else { return Known::Is(BTreeSet::new()) };
     let path = format!("{directory}/modules.builtin");
     match root.read_whole(&path, MAX_LIST_BYTES) {
         Ok(Some(list)) => Known::Is(parse_builtin(&list)),

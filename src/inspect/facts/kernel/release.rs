@@ -48,6 +48,13 @@ pub(super) fn of_entry(entry: &BootEntry) -> Option<&str> {
     version.or(by_name).or(by_directory).filter(|release| !release.is_empty())
 }
 
+/// Whether an entry boots dracut's rescue kernel. Its initramfs has drivers that the real ones may lack.
+pub(super) fn is_rescue(entry: &BootEntry) -> bool {
+    let file = entry.linux.rsplit('/').next().unwrap_or_default();
+    let release = NAMES.into_iter().find_map(|prefix| file.strip_prefix(prefix)).unwrap_or(file);
+    [Some(release), entry.version.as_deref()].into_iter().flatten().any(|name| name.starts_with(RESCUE))
+}
+
 /// The release in the name of a kernel; none in that of a rescue kernel.
 fn by_name(name: &str) -> Option<&str> {
     let release = NAMES.into_iter().find_map(|prefix| name.strip_prefix(prefix))?;

@@ -102,24 +102,68 @@ fn only_what_a_menu_offers_can_be_booted() {
     assert_eq!(seen, expected);
     assert_eq!(kernels[0].command_lines[0].source, "/boot/grub/grub.cfg");
     assert_eq!(kernels[0].command_lines[0].consoles().collect::<Vec<_>>(), ["ttyS0"]);
-    assert!(matches!(kernels[1].builtin, Known::Unknown(_)), "nothing says what is compiled in");
+    assert_eq!(kernels[1].builtin, Known::Is(set(&[])), "without its directory it has no modules");
     assert_eq!(kernels[1].initramfs, Known::Is(None));
 }
 
-#[test]
-fn a_rescue_kernel_is_a_copy_of_another() {
-    let tree = plain();
+/// Adds a rescue kernel, a copy of the one of this release, with an initramfs that has every driver.
+fn add_rescue(tree: &Tree, release: &str) {
     let mut copy = vec![0; 4096];
     copy[0x202..0x206].copy_from_slice(b"HdrS");
     copy[0x20e..0x210].copy_from_slice(&0x800_u16.to_le_bytes());
-    copy[0xa00..0xa20].copy_from_slice(b"6.1.0-1 (builder@host) #1 SMP\0\0\0");
+    let text = format!("{release} (builder@host) #1 SMP");
+    copy[0xa00..][..text.len()].copy_from_slice(text.as_bytes());
     tree.file("boot/vmlinuz-0-rescue-abc", copy);
-    tree.file("boot/loader/entries/a.conf", "version 6.1.0-1\nlinux /vmlinuz-6.1.0-1\ninitrd /initrd.img-6.1.0-1\n");
-    tree.file("boot/loader/entries/r.conf", "version 0-rescue-abc\nlinux /vmlinuz-0-rescue-abc\n");
+    let every = format!("lib/modules/{release}/kernel/megaraid_sas.ko");
+    tree.file("boot/initramfs-0-rescue-abc.img", initramfs(&[&every]));
+}
+
+const BLS_RESCUE: &str =
+    "version 0-rescue-abc\nlinux /vmlinuz-0-rescue-abc\ninitrd /initramfs-0-rescue-abc.img\noptions rescue\n";
+const BLS_USUAL: &str = "version 6.1.0-1\nlinux /vmlinuz-6.1.0-1\ninitrd /initrd.img-6.1.0-1\noptions usual\n";
+const GRUB_BOTH: &str = "menuentry r {\n linux16 /vmlinuz-0-rescue-abc rescue\n initrd16 /initramfs-0-rescue-abc.img\n}\n\
+    menuentry a {\n linux16 /vmlinuz-6.1.0-1 usual\n initrd16 /initrd.img-6.1.0-1\n}\n";
+
+#[test]
+fn a_rescue_kernel_does_not_stand_for_the_one_that_it_is_a_copy_of() {
+    // Its entry comes first in both, and its release may be that of a kernel which is gone.
+    for (copied, menus) in [
+        ("6.1.0-1", &[("loader/entries/0.conf", BLS_RESCUE), ("loader/entries/a.conf", BLS_USUAL)][..]),
+        ("5.0", &[("loader/entries/0.conf", BLS_RESCUE), ("loader/entries/a.conf", BLS_USUAL)]),
+        ("6.1.0-1", &[("grub2/grub.cfg", GRUB_BOTH)]),
+        ("5.0", &[]),
+    ] {
+        let tree = plain();
+        add_rescue(&tree, copied);
+        menus.iter().for_each(|(path, menu)| tree.file(&format!("boot/{path}"), menu));
+        let kernels = all(&tree);
+        assert_eq!(kernels.len(), 1, "{kernels:#?}");
+        assert_eq!(kernels[0].image.as_deref(), Some("/boot/vmlinuz-6.1.0-1"));
+        let lines: Vec<_> = kernels[0].command_lines.iter().map(|line| line.text.as_str()).collect();
+        assert!(lines.is_empty() == menus.is_empty() && lines.iter().all(|line| *line == "usual"), "{lines:?}");
+        let initramfs = kernels[0].initramfs.as_known().expect("known").as_ref().expect("there");
+        assert_eq!(initramfs.modules.keys().collect::<Vec<_>>(), ["nvme_core"]);
+    }
+}
+
+#[test]
+fn a_rescue_kernel_that_is_offered_alone_is_what_boots() {
+    let tree = plain();
+    add_rescue(&tree, "6.1.0-1");
+    tree.file("boot/loader/entries/0.conf", BLS_RESCUE);
     let kernels = all(&tree);
     assert_eq!(kernels.len(), 1, "{kernels:#?}");
-    assert_eq!(kernels[0].image.as_deref(), Some("/boot/vmlinuz-6.1.0-1"));
-    assert_eq!(kernels[0].command_lines.len(), 2);
+    assert_eq!(kernels[0].image.as_deref(), Some("/boot/vmlinuz-0-rescue-abc"));
+    let initramfs = kernels[0].initramfs.as_known().expect("known").as_ref().expect("there");
+    assert_eq!(initramfs.modules.keys().collect::<Vec<_>>(), ["megaraid_sas"]);
+}
+
+#[test]
+fn a_kernel_is_where_the_menu_says_or_nowhere() {
+    let tree = plain();
+    tree.file("boot/grub/grub.cfg", "menuentry a {\n linux /old/disk/vmlinuz-6.1.0-1\n}\n");
+    let kernels = all(&tree);
+    assert_eq!((kernels.len(), kernels[0].is_bootable, kernels[0].image.as_deref()), (1, true, None));
 }
 
 #[test]
@@ -180,8 +224,18 @@ fn an_initramfs_may_be_several_files_and_must_be_complete() {
     tree.file("boot/grub/grub.cfg", menu("/ucode.img /initrd.img-6.1.0-1 $tuned_initrd"));
     let seen = all(&tree)[0].initramfs.clone();
     assert_eq!(seen.as_known().expect("known").as_ref().expect("there").modules.len(), 1);
+    let set = |value: &str| format!("set tuned_initrd=\"{value}\"\n{}", menu("/initrd.img-6.1.0-1 $tuned_initrd"));
+    for tuned in ["", "/ucode.img", "/ucode.img /ucode.img"] {
+        tree.file("boot/grub/grub.cfg", set(tuned));
+        assert!(matches!(&all(&tree)[0].initramfs, Known::Is(Some(found)) if found.modules.len() == 1), "{tuned:?}");
+    }
     tree.file("boot/grub/grub.cfg", menu("/ucode.img /missing.img"));
     assert_eq!(all(&tree)[0].initramfs, Known::Is(None));
+    let tree = plain();
+    tree.file("boot/grub/grub.cfg", "set tuned_initrd=\"\"\n");
+    let bls = "linux /vmlinuz-6.1.0-1\ninitrd /initrd.img-6.1.0-1 $tuned_initrd\n";
+    tree.file("boot/loader/entries/a.conf", bls);
+    assert!(matches!(&all(&tree)[0].initramfs, Known::Is(Some(found)) if found.modules.len() == 1));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 use super::{MemFs, found_path};
 use crate::inspect::fs::{FileSystem, FsKind};
-use crate::inspect::root::assemble::{Assembled, Join, LogicalName, Part, System, assemble};
+use crate::inspect::root::assemble::{Assembled, Join, LogicalName, Part, System, assemble, boot_partitions};
 
 const ESP: &str = "c12a7328-f81f-11d2-ba4b-00a0c93ec93b";
 const EXTENDED_BOOT: &str = "bc13c2ff-59e6-4262-a352-b275fd6f7172";
@@ -219,6 +219,44 @@ fn partitions_for_booting_are_joined_in_without_fstab() {
     assert_eq!(joins(&assemble(&parts)), pairs(&[("/boot/efi", &why)]));
     let parts = [Part { fs: Err("odd".to_owned()), ..typed(1, ESP, MemFs::new()) }, part(2, root())];
     assert_eq!(joins(&assemble(&parts)), pairs(&[("/boot/efi", "-partition 1: odd")]));
+}
+
+/// Names of what firmware looks for boot loaders on, if the disk has one system; or why that is not known.
+fn booted_from(parts: &[Part<'_>]) -> Result<Vec<String>, String> {
+    let system = assemble(parts).systems.remove(0);
+    boot_partitions(parts, &system).map(|found| found.into_iter().map(|(name, _)| name).collect())
+}
+
+#[test]
+fn firmware_starts_from_partitions_of_its_type_whatever_fstab_says() {
+    let typed = |number, type_id: &str, fs: MemFs| Part { type_id: type_id.to_owned(), ..part(number, fs) };
+    let fat = || MemFs::new().file("EFI/BOOT/BOOTX64.EFI", "loader").named("e", "").of_kind(FsKind::Fat);
+    let windows = || MemFs::new().file("Windows/System32/config/SYSTEM", "").of_kind(FsKind::Ntfs);
+    let stale = || linux("").file("boot/efi/EFI/BOOT/BOOTX64.EFI", "loader");
+    let ok = |names: &[&str]| Ok(names.iter().map(|&name| name.to_owned()).collect());
+    for (parts, expected, why) in [
+        (vec![typed(1, ESP, fat()), part(2, windows())], ok(&["partition 1"]), "Windows has no fstab"),
+        (vec![typed(1, "0xef", fat()), part(2, linux("UUID=r / ext4\n"))], ok(&["partition 1"]), "no directory for it"),
+        (vec![typed(1, ESP, fat()), part(2, linux("UUID=x /boot ext4\n"))], ok(&["partition 1"]), "fstab is silent"),
+        (vec![typed(1, ESP, fat()), part(2, linux("UUID=x /boot/efi vfat\n"))], ok(&["partition 1"]), "fstab is wrong"),
+        (vec![typed(1, ESP, fat()), typed(2, ESP, fat()), part(3, linux(""))], ok(&["partition 1", "partition 2"]), ""),
+        (vec![part(1, fat()), part(2, linux("UUID=e /boot/efi vfat\n"))], ok(&["partition 1"]), "of another type"),
+        (vec![part(1, fat()), part(2, linux("UUID=e /opt vfat\n"))], ok(&[]), "some FAT"),
+        (vec![part(1, stale())], ok(&[]), "a directory is no partition"),
+        (vec![typed(1, ESP, MemFs::new().named("e", "")), part(2, linux("UUID=e /efi ext4\n"))], ok(&[]), "no FAT"),
+        (vec![part(1, linux("UUID=x /efi vfat\n"))], Err("UUID=x is not on this disk".to_owned()), ""),
+        (
+            vec![Part { fs: Err("odd".to_owned()), ..typed(1, ESP, fat()) }, part(2, linux(""))],
+            Err("partition 1: odd".to_owned()),
+            "",
+        ),
+    ] {
+        assert_eq!(booted_from(&parts), expected, "{why}");
+    }
+    let parts = [typed(1, ESP, fat()), part(2, linux("").dir("efi/EFI"))];
+    let system = assemble(&parts).systems.remove(0);
+    let found = boot_partitions(&parts, &system).expect("known");
+    assert_eq!(found_path(&found[0].1, "/EFI/BOOT/BOOTX64.EFI").as_deref(), Some("/EFI/BOOT/BOOTX64.EFI"));
 }
 
 #[test]
