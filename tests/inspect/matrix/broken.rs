@@ -72,7 +72,10 @@ const CLOUD_INIT: &[Row] = &[
     ("CI-02", Fail, "cloud-init-local is not started", |case| {
         case.disable_unit("cloud-init.target", "cloud-init-local");
     }),
-    ("CI-02", Fail, "no service cloud-init or", |case| {
+    ("CI-02", Fail, "cloud-final is not started", |case| {
+        case.tree.link(&format!("{UNITS}/cloud-init.target"), "/dev/null");
+    }),
+    ("CI-02", Fail, "no service cloud-init;", |case| {
         case.tree.remove("usr/lib/systemd/system/cloud-init.service");
     }),
     ("CI-02", Fail, "cloud-init.disabled", |case| case.tree.write("etc/cloud/cloud-init.disabled", "")),

@@ -99,6 +99,8 @@ impl Image {
         for name in ["cloud-init-local", "cloud-init", "cloud-config", "cloud-final"] {
             self.write_unit(name, "[Unit]\nDescription=x\n", "cloud-init.target");
         }
+        self.write("usr/lib/systemd/system/cloud-init.target", "[Unit]\nAfter=multi-user.target\n");
+        self.write("usr/lib/systemd/system-generators/cloud-init-generator", "#!/bin/sh\n");
         self.write("usr/bin/growpart", "#!/bin/sh\n");
         self.chmod("usr/bin/growpart", 0o755);
     }
