@@ -94,6 +94,7 @@ pub fn find(physical: &[Rc<dyn DiskReader>]) -> Found {
 ///
 /// # Errors
 /// [`LvmError::Malformed`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn describe(text: &[u8]) -> Result<Vec<LogicalVolume>, LvmError> {
     group::parse(text).map(|group| group.volumes(&[]))
 }

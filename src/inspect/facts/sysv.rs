@@ -79,7 +79,7 @@ impl Scripts {
 }
 
 /// The script that a link of a run level starts.
-fn started_by(link: &str) -> Option<&str> {
+pub(in crate::inspect) fn started_by(link: &str) -> Option<&str> {
     let rest = link.strip_prefix('S')?;
     let name = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
     (rest.len() == name.len() + 2 && !name.is_empty()).then_some(name)

@@ -35,8 +35,6 @@ const MAX_LINK_BYTES: u64 = 4096;
 const FT_FILE: u8 = 1;
 const FT_DIRECTORY: u8 = 2;
 const FT_SYMLINK: u8 = 7;
-/// The inode of the top directory of every subvolume.
-const TOP_DIRECTORY: u64 = 256;
 /// The subvolume that all others lie in.
 const TOP_SUBVOLUME: u64 = 5;
 
@@ -96,18 +94,6 @@ impl BtrfsFs {
         source.begin(CHUNKS);
         let fs = open(source.clone(), volume.len_bytes()).map_err(|error| source.blame(error, failed))?;
         Ok(Self { volume: Rc::clone(volume), fs: RefCell::new(fs), source, identity })
-    }
-
-    /// Names of the subvolumes that lie right below the top of this one, where installers put the root.
-    ///
-    /// # Errors
-    /// [`FsError`], if they cannot be read.
-    pub fn subvolumes(&self) -> Result<Vec<String>, FsError> {
-        let entries = self.ask(DIRECTORY, |fs| fs.read_dir(Path::from("/")))?;
-        let here = self.fs.borrow().subvolume();
-        let is_subvolume = |inode: Inode| inode.objectid() == TOP_DIRECTORY && inode.subvolume() != here;
-        let found = entries.iter().filter(|entry| is_subvolume(entry.inode));
-        Ok(found.take(MAX_ENTRIES).map(|entry| super::name(&entry.name)).collect())
     }
 
     /// Asks the parser, and says what went wrong as this project does.

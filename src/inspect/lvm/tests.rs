@@ -131,12 +131,6 @@ fn segments_on_two_physical_volumes_make_one_disk() {
 }
 
 #[test]
-fn names_with_dashes_are_doubled_where_the_kernel_does() {
-    let found = found(vec![physical(0, &group(1, &logical("a-b", &[(0, 1, "\"pv0\", 0")])), 512)]);
-    assert_eq!(found.volumes[0].device_paths(), ["/dev/centos/a-b", "/dev/mapper/centos-a--b"]);
-}
-
-#[test]
 fn a_text_may_go_round_the_end_of_its_area() {
     let text = group(1, &logical("root", &[(0, 2, "\"pv0\", 3")]));
     for offset in [AREA_BYTES - 1, AREA_BYTES - 512, AREA_BYTES - text.len() - 1, AREA_BYTES - text.len()] {

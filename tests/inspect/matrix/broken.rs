@@ -24,8 +24,7 @@ const UNIT: &str = "usr/lib/systemd/system/bms-network-config.service";
 const VERSION: &str = "usr/lib/python3.6/site-packages/cloudinit/version.py";
 const SOURCE: &str = "usr/lib/python3.6/site-packages/cloudinit/sources/DataSourceOpenStack.py";
 const CONFIG: &str = "etc/cloud/cloud.cfg";
-/// Windows has no tool here that makes its file system with directories, and no mount is wanted: its checks are tested on
-/// files alone, beside the checks themselves.
+/// These have tests of their own.
 const OF_WINDOWS: [&str; 3] = ["CB-01", "BN-W1", "SDI-W1"];
 
 impl Case {

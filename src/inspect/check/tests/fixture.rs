@@ -218,9 +218,13 @@ impl Image {
     }
 
     pub(super) fn report(&self) -> Report {
+        self.report_of(&Checks::built_in().expect("built-in checks"))
+    }
+
+    pub(super) fn report_of(&self, checks: &Checks) -> Report {
         let root = Root::new(Box::new(DirectoryFs::open(self.directory.path()).expect("directory")));
         let facts = Facts::gather(&root, self.boot.clone());
-        evaluate(&Checks::built_in().expect("built-in checks"), &facts, &self.profile)
+        evaluate(checks, &facts, &self.profile)
     }
 
     pub(super) fn finding(&self, id: &str) -> Finding {
