@@ -1,8 +1,11 @@
-//! Every parser of this project as a function of bytes, for whoever throws bytes at it: `fuzz/` for hours, and the test
-//! `tests/inspect/fuzz.rs` for seconds. Nothing else calls this.
+//! Every parser of this project as a function of bytes, for whoever throws bytes at it: `fuzz/` for hours, and the tests here
+//! for seconds. Nothing else calls this, and only for them it is there: with the feature `fuzz`, and in tests.
 //!
 //! What a parser makes of the bytes is dropped. It may refuse them in any way but one: a panic is a defect, and so is an
 //! input that takes seconds. Parsers of libraries are not among these; the child that runs them may die.
+
+#[cfg(test)]
+mod tests;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -13,10 +16,12 @@ use std::rc::Rc;
 use super::check::{self, Checks};
 use super::facts::boot::efi;
 use super::facts::cloud_init::first_statement;
+use super::facts::cmdline::CommandLine;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::ini::Ini;
 use super::facts::kernel::{alias, modinfo, modules};
-use super::facts::{Known, boot, glob, initramfs};
+use super::facts::{Known, boot, glob, initramfs, sysv};
+use super::fs::ext::superblock;
 use super::fs::fat::FatFs;
 use super::fs::ntfs::NtfsFs;
 use super::fs::{Entry, FileSystem, FsError, FsKind, Identity, Kind, Metadata};
@@ -32,6 +37,7 @@ pub type Target = (&'static str, fn(&[u8]));
 pub const TARGETS: &[Target] = &[
     ("partition_table", partition_table),
     ("free_space", free_space),
+    ("ext_superblock", |data| drop(superblock::check(&*disk(data)))),
     ("fat", fat),
     ("ntfs", ntfs),
     ("lvm", |data| drop(lvm::find(&[disk(data)]))),
@@ -50,6 +56,12 @@ pub const TARGETS: &[Target] = &[
     ("python", python),
     ("os_release", |data| look_into("etc/os-release", data)),
     ("unit", |data| look_into("usr/lib/systemd/system/cloud-init.service", data)),
+    ("upstart", |data| look_into("etc/init/cloud-init.conf", data)),
+    ("sysv", |data| text(data).lines().filter_map(sysv::started_by).for_each(drop)),
+    ("kernel_image", |data| look_into("boot/vmlinuz", data)),
+    ("command_line", command_line),
+    ("ds_identify", |data| look_into("etc/cloud/ds-identify.cfg", data)),
+    ("inf", |data| look_into(INF, data)),
     ("modprobe", |data| look_into("etc/modprobe.d/a.conf", data)),
     ("dpkg_status", |data| look_into("var/lib/dpkg/status", data)),
     ("rpm_sqlite", |data| look_into("var/lib/rpm/rpmdb.sqlite", data)),
@@ -110,6 +122,13 @@ fn modules_alias(data: &[u8]) {
     drop(aliases.drivers_for("pci:v000019E5d00000200sv000019E5sd0000D139bc01sc07i00"));
 }
 
+fn command_line(data: &[u8]) {
+    let line = CommandLine { source: String::new(), text: text(data) };
+    line.consoles().chain(line.root()).for_each(drop);
+    line.blacklisted_modules().for_each(drop);
+    line.is_cloud_init_disabled();
+}
+
 fn python(data: &[u8]) {
     first_statement(&text(data), "activate_datasource");
 }
@@ -141,7 +160,8 @@ fn walk(fs: &dyn FileSystem, directory: &str, depth: usize, seen: &mut usize) {
 
 /// Does with an image all that an inspection does. One of its files is as it is given.
 fn look_into(path: &'static str, data: &[u8]) {
-    let files = REST.iter().map(|(path, content)| (*path, content.as_bytes())).chain([(path, data)]);
+    let rest = if path.starts_with("Windows/") { &REST_OF_WINDOWS[..] } else { &REST };
+    let files = rest.iter().map(|(path, content)| (*path, content.as_bytes())).chain([(path, data)]);
     let root = Root::new(Box::new(Files { identity: Identity::default(), files: files.collect() }));
     let boot = BootFacts::read(&root, efi::loaders_of_host(&root), Known::Unknown(String::new()));
     let facts = Facts::gather(&root, boot);
@@ -152,7 +172,6 @@ fn look_into(path: &'static str, data: &[u8]) {
 /// Enough of an image for every kind of check to have something to look at.
 const REST: [(&str, &str); 9] = [
     ("etc/os-release", "ID=debian\nVERSION_ID=12\n"),
-    ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"),
     ("usr/lib/systemd/systemd", "\x7fELF"),
     (
         "usr/lib/systemd/system/cloud-init.service",
@@ -162,8 +181,14 @@ const REST: [(&str, &str); 9] = [
     ("usr/bin/cloud-init", "#!/usr/bin/python3\n"),
     ("etc/cloud/cloud.cfg", "datasource_list: [ConfigDrive]\n"),
     ("boot/vmlinuz-6.1.0", "MZ"),
+    // The kernel has to say its release itself.
+    ("boot/grub/grub.cfg", "menuentry a {\n linux /boot/vmlinuz root=/dev/sda1\n}\n"),
     ("lib/modules/6.1.0/modules.dep", "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n"),
 ];
+
+/// The same for Windows, and the driver that a check there looks for.
+const REST_OF_WINDOWS: [(&str, &str); 1] = [("Windows/System32/config/SYSTEM", "regf")];
+const INF: &str = "Windows/System32/DriverStore/FileRepository/epscsiadapter.inf_a/epscsiadapter.inf";
 
 /// A file system of a few files. A path that is the begin of another one's is a directory.
 #[derive(Debug)]

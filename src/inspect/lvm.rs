@@ -56,18 +56,6 @@ pub struct LogicalVolume {
     pub content: Result<Rc<Mapped>, LvmError>,
 }
 
-impl LogicalVolume {
-    /// The paths by which a system with this volume names it: `/dev/GROUP/NAME`, and `/dev/mapper/GROUP-NAME` in which
-    /// the names have their dashes doubled.
-    pub fn device_paths(&self) -> [String; 2] {
-        let doubled = |name: &str| name.replace('-', "--");
-        [
-            format!("/dev/{}/{}", self.group, self.name),
-            format!("/dev/mapper/{}-{}", doubled(&self.group), doubled(&self.name)),
-        ]
-    }
-}
-
 /// What is on some physical volumes.
 #[derive(Debug, Default)]
 pub struct Found {
@@ -106,6 +94,7 @@ pub fn find(physical: &[Rc<dyn DiskReader>]) -> Found {
 ///
 /// # Errors
 /// [`LvmError::Malformed`].
+#[cfg(any(test, feature = "fuzz"))]
 pub(super) fn describe(text: &[u8]) -> Result<Vec<LogicalVolume>, LvmError> {
     group::parse(text).map(|group| group.volumes(&[]))
 }

@@ -12,6 +12,7 @@ pub mod examine;
 pub mod facts;
 pub mod free;
 pub mod fs;
+#[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod lvm;
 pub mod policy;

@@ -3,7 +3,6 @@
 
 mod corpora;
 mod file_systems;
-mod fuzz;
 mod hostile;
 mod logical_volumes;
 mod matrix;

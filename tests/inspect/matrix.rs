@@ -9,6 +9,7 @@ mod rpm;
 mod system;
 mod tree;
 mod ways;
+mod windows;
 
 use std::fs::File;
 use std::path::Path;
@@ -74,36 +75,40 @@ fn regardless_of_layout(finding: &Finding) -> Option<(&str, Severity, Status, &s
     (!is_of_layout).then_some((&finding.id, finding.severity, finding.status, &finding.reason, seen))
 }
 
-fn check_every_layout(distribution: Distribution) {
-    for layout in Layout::all() {
-        let (name, table) = (layout.name, layout.table);
-        let case = Case::new(distribution, layout);
-        let plain = Case { profile: case.profile.clone(), ..Case::new(distribution, Layout::plain()) };
-        let (found, expected) = (case.examine(), plain.examine());
-        assert!(found.notes.is_empty(), "{name}: {:?}", found.notes);
-        assert_eq!((&found.os, &found.report.kernels), (&expected.os, &expected.report.kernels), "{name}");
-        for (finding, expected) in found.report.findings.iter().zip(&expected.report.findings) {
-            assert_eq!(regardless_of_layout(finding), regardless_of_layout(expected), "{name}");
-            let is_sound = [Status::Pass, Status::NotApplicable].contains(&finding.status);
-            // The platform has no partition table to add its config drive to.
-            let is_told = finding.id == "BOOT-04" && table == Table::None;
-            assert_ne!(is_sound, is_told, "{name}: {finding:#?}");
-        }
-        let verdict = if table == Table::None { Verdict::Warn } else { Verdict::Pass };
-        assert_eq!(found.report.verdicts.image, verdict, "{name}");
-        let kernels = found.report.kernels.iter().map(|kernel| (kernel.release.as_str(), kernel.is_bootable));
-        assert_eq!(kernels.collect::<Vec<_>>(), [(distribution.release(), true)], "{name}");
+fn check_layout(distribution: Distribution, layout: Layout) {
+    let (name, table) = (layout.name, layout.table);
+    let case = Case::new(distribution, layout);
+    let plain = Case { profile: case.profile.clone(), ..Case::new(distribution, Layout::plain()) };
+    let (found, expected) = (case.examine(), plain.examine());
+    assert!(found.notes.is_empty(), "{name}: {:?}", found.notes);
+    assert_eq!((&found.os, &found.report.kernels), (&expected.os, &expected.report.kernels), "{name}");
+    for (finding, expected) in found.report.findings.iter().zip(&expected.report.findings) {
+        assert_eq!(regardless_of_layout(finding), regardless_of_layout(expected), "{name}");
+        let is_sound = [Status::Pass, Status::NotApplicable].contains(&finding.status);
+        // The platform has no partition table to add its config drive to.
+        let is_told = finding.id == "BOOT-04" && table == Table::None;
+        assert_ne!(is_sound, is_told, "{name}: {finding:#?}");
     }
+    let verdict = if table == Table::None { Verdict::Warn } else { Verdict::Pass };
+    assert_eq!(found.report.verdicts.image, verdict, "{name}");
+    let kernels = found.report.kernels.iter().map(|kernel| (kernel.release.as_str(), kernel.is_bootable));
+    assert_eq!(kernels.collect::<Vec<_>>(), [(distribution.release(), true)], "{name}");
 }
 
 #[test]
 #[ignore = "needs the tools of tests/install-packages.sh"]
 fn a_system_like_debian_passes_on_every_layout() {
-    check_every_layout(Distribution::Debian);
+    Layout::all().into_iter().for_each(|layout| check_layout(Distribution::Debian, layout));
 }
 
 #[test]
 #[ignore = "needs the tools of tests/install-packages.sh"]
 fn a_system_like_centos_passes_on_every_layout() {
-    check_every_layout(Distribution::CentOs);
+    Layout::all().into_iter().for_each(|layout| check_layout(Distribution::CentOs, layout));
+}
+
+#[test]
+#[ignore = "needs root, loop devices and the tools of btrfs"]
+fn a_system_in_a_snapshot_passes_with_the_subvolumes_beside_it() {
+    check_layout(Distribution::CentOs, Layout::snapshots());
 }

@@ -239,9 +239,6 @@ pub struct Package {
 pub struct Enabled {
     /// Services that must all be started, each as its names (without suffix) of which one will do.
     pub services: Vec<Vec<String>>,
-    /// A generator that starts them, if they are there.
-    #[serde(default)]
-    pub generator: Option<String>,
 }
 
 /// See [`Rule::NotEnabled`].

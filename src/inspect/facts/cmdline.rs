@@ -1,11 +1,5 @@
 //! The command line of a kernel, as far as checks ask for it.
 
-use crate::inspect::fs::FsError;
-use crate::inspect::root::Root;
-
-/// Most that is read of a file with settings, in bytes.
-const MAX_SETTINGS_BYTES: u64 = 1 << 20;
-
 /// A command line, and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
@@ -66,36 +60,11 @@ fn is_same_name(a: &str, b: &str) -> bool {
     a.bytes().map(letter).eq(b.bytes().map(letter))
 }
 
-/// What GRUB's menu will be made with when it is made anew: `GRUB_CMDLINE_LINUX` and the like of /etc/default/grub. No
-/// server boots with it yet.
-///
-/// # Errors
-/// [`FsError`], if the file cannot be read.
-pub fn grub_defaults(root: &Root<'_>) -> Result<Vec<CommandLine>, FsError> {
-    let path = "/etc/default/grub";
-    let content = root.read_whole(path, MAX_SETTINGS_BYTES)?.unwrap_or_default();
-    Ok(parse_defaults(&content)
-        .into_iter()
-        .map(|(name, text)| CommandLine { source: format!("{path}: {name}"), text })
-        .collect())
-}
-
-/// Settings of command lines in a shell script of assignments.
-fn parse_defaults(content: &[u8]) -> Vec<(String, String)> {
-    let text = String::from_utf8_lossy(content);
-    let settings = text.lines().filter_map(|line| {
-        let (name, value) = line.trim().split_once('=')?;
-        let value = value.trim().trim_matches(['"', '\'']);
-        name.starts_with("GRUB_CMDLINE_LINUX").then(|| (name.to_owned(), value.to_owned()))
-    });
-    settings.collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::proptest;
 
-    use super::{CommandLine, parse_defaults};
+    use super::CommandLine;
 
     fn line(text: &str) -> CommandLine {
         CommandLine { source: String::new(), text: text.to_owned() }
@@ -129,14 +98,6 @@ mod tests {
         assert!(line("quiet cloud-init=disabled").is_cloud_init_disabled());
         assert!(!line("cloud-init=disabled cloud-init=enabled").is_cloud_init_disabled());
         assert!(!line("cloud-init").is_cloud_init_disabled());
-    }
-
-    #[test]
-    fn defaults_of_grub_are_supporting_information() {
-        let text = b"GRUB_TIMEOUT=5\n#GRUB_CMDLINE_LINUX=\"no\"\nGRUB_CMDLINE_LINUX_DEFAULT='quiet a=b'\n GRUB_CMDLINE_LINUX=\"\"\n";
-        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
-        let expected = vec![pair("GRUB_CMDLINE_LINUX_DEFAULT", "quiet a=b"), pair("GRUB_CMDLINE_LINUX", "")];
-        assert_eq!(parse_defaults(text), expected);
     }
 
     proptest! {

@@ -1,4 +1,5 @@
-//! Names with a `*` in them. Only the last steps of a path are searched that have one; nothing is searched recursively.
+//! Names with a `*` in them. Each step of a path that has one is searched for in the directories that the steps before it
+//! lead to; a `*` never stands for several steps.
 
 use crate::inspect::fs::FsError;
 use crate::inspect::root::Root;
@@ -29,11 +30,11 @@ pub fn matches_ignoring_case(pattern: &str, name: &str) -> bool {
     matches(&pattern.to_ascii_lowercase(), &name.to_ascii_lowercase())
 }
 
-/// The paths of an image that match a pattern, links at their ends not followed, in order; at most 256. The case of letters
-/// does not matter in steps with a `*`: a file system of Windows may give them in any.
+/// The paths of an image that match a pattern, links at their ends not followed, in order. The case of letters does not
+/// matter in steps with a `*`: a file system of Windows may give them in any.
 ///
 /// # Errors
-/// [`FsError`], if a directory cannot be read.
+/// [`FsError`], if a directory cannot be read; [`FsError::Limit`], if there are more paths than 256, also on the way.
 pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
     let mut found = vec![String::new()];
     for step in pattern.split('/').filter(|step| !step.is_empty()) {
@@ -47,7 +48,9 @@ pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
             } else {
                 next.push(format!("{directory}/{step}"));
             }
-            next.truncate(MAX_PATHS);
+            if next.len() > MAX_PATHS {
+                return Err(FsError::Limit { what: "the number of paths that match", limit: MAX_PATHS as u64 });
+            }
         }
         found = next;
     }
@@ -66,7 +69,33 @@ pub fn expand(root: &Root<'_>, pattern: &str) -> Result<Vec<String>, FsError> {
 
 #[cfg(test)]
 mod tests {
-    use super::{matches, matches_ignoring_case};
+    use super::{MAX_PATHS, expand, matches, matches_ignoring_case};
+    use crate::inspect::facts::test_tree::Tree;
+    use crate::inspect::fs::FsError;
+
+    #[test]
+    fn every_step_with_a_star_is_searched() {
+        let tree = Tree::new();
+        for path in ["a1/x/f.c", "a2/x/f.h", "a2/y/f.c", "b/x/f.c"] {
+            tree.file(path, "");
+        }
+        let found = |pattern: &str| expand(&tree.root(), pattern).expect("readable");
+        assert_eq!(found("/a*/x/f.*"), ["/a1/x/f.c", "/a2/x/f.h"]);
+        assert_eq!(found("a*/*/f.c"), ["/a1/x/f.c", "/a2/y/f.c"]);
+        assert_eq!(found("a*/y/none"), [""; 0]);
+    }
+
+    #[test]
+    fn more_paths_than_are_looked_at_are_no_shorter_list() {
+        let tree = Tree::new();
+        (0..MAX_PATHS).for_each(|at| tree.file(&format!("a/{at}"), ""));
+        assert_eq!(expand(&tree.root(), "a/*").expect("readable").len(), MAX_PATHS);
+        tree.file("a/more", "");
+        for pattern in ["a/*", "a/*/b"] {
+            let error = expand(&tree.root(), pattern).expect_err("too many");
+            assert!(matches!(error, FsError::Limit { limit: 256, .. }), "{error}");
+        }
+    }
 
     #[test]
     fn a_star_stands_for_any_text() {

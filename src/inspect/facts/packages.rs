@@ -2,13 +2,14 @@
 
 use super::glob;
 use super::rpm;
-use super::text::{self, FactError, MAX_DATABASE_BYTES, shown};
+use super::text::{self, FactError, MAX_DATABASE_BYTES, shown, unreadable};
+use crate::inspect::fs::FsError;
 use crate::inspect::root::Root;
 
 const DPKG_STATUS: &str = "var/lib/dpkg/status";
 /// Images without a package manager, made from packages, have a file for each.
 const DPKG_STATUS_D: &str = "var/lib/dpkg/status.d";
-/// Most packages that are kept.
+/// Most packages of an image.
 const MAX_PACKAGES: usize = 50_000;
 
 /// An installed package.
@@ -48,7 +49,12 @@ impl Packages {
         {
             (source, list) = (path, found);
         }
-        list.truncate(MAX_PACKAGES);
+        if list.len() > MAX_PACKAGES {
+            return Err(unreadable(source)(FsError::Limit {
+                what: "the number of packages",
+                limit: MAX_PACKAGES as u64,
+            }));
+        }
         let source = if list.is_empty() { String::new() } else { shown(source) };
         Ok(Self { source, list })
     }
@@ -82,7 +88,23 @@ fn parse_status(text: &str) -> Vec<Package> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse_status;
+    use super::{MAX_PACKAGES, Packages, parse_status};
+    use crate::inspect::facts::test_tree::Tree;
+
+    #[test]
+    fn more_packages_than_are_kept_are_no_shorter_list() {
+        let tree = Tree::new();
+        let packages = |count: usize| -> String { (0..count).map(|at| format!("Package: p{at}\n\n")).collect() };
+        tree.file("var/lib/dpkg/status", packages(MAX_PACKAGES));
+        let last = format!("p{}", MAX_PACKAGES - 1);
+        assert!(Packages::read(&tree.root()).expect("readable").matching(&last).is_some());
+        tree.file("var/lib/dpkg/status", packages(MAX_PACKAGES + 1));
+        let error = Packages::read(&tree.root()).expect_err("too many");
+        assert_eq!(
+            crate::text::chain(&error),
+            "cannot read /var/lib/dpkg/status: the number of packages is beyond the limit of 50000"
+        );
+    }
 
     #[test]
     fn only_what_is_installed_counts() {

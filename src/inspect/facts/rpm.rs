@@ -12,8 +12,8 @@ use crate::inspect::root::Root;
 #[cfg(test)]
 mod tests;
 
-/// Shows the begin of every header in a database of one form; none if it is no such database. Headers are not kept: a
-/// file can name the same bytes many times over.
+/// Shows the begin of every header in a database of one form; none if it is no such database, or has too many. Headers are
+/// not kept: a file can name the same bytes many times over.
 type Headers = fn(&[u8], &mut dyn FnMut(&[u8])) -> Option<()>;
 
 const DATABASES: [(&str, Headers); 7] = [
@@ -29,7 +29,7 @@ const DATABASES: [(&str, Headers); 7] = [
 const MAX_HEADER_BYTES: usize = 64 << 10;
 /// Longest name and version that is kept, in bytes.
 const MAX_NAME_BYTES: usize = 256;
-/// Most headers that are read.
+/// Most headers of a database.
 const MAX_HEADERS: usize = 20_000;
 const NAME: u32 = 1000;
 const VERSION: u32 = 1001;
@@ -44,7 +44,8 @@ const ENTRY_BYTES: usize = 16;
 pub(super) fn packages(root: &Root<'_>) -> Result<Option<(&'static str, Vec<Package>)>, FactError> {
     for (path, headers) in DATABASES {
         let Some(database) = text::read_bytes(root, path, MAX_DATABASE_BYTES)? else { continue };
-        let malformed = || FactError::Malformed { path: shown(path), what: "it is no database of rpm".to_owned() };
+        let what = format!("it is no database of rpm with at most {MAX_HEADERS} packages");
+        let malformed = || FactError::Malformed { path: shown(path), what };
         let mut packages = Vec::new();
         headers(&database, &mut |header| packages.extend(package(header))).ok_or_else(malformed)?;
         return Ok(Some((path, packages)));

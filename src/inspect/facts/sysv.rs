@@ -63,7 +63,7 @@ impl Scripts {
     pub fn script(&self, name: &str) -> State {
         match (self.scripts.get(name), self.started.get(name)) {
             (None, _) => State::Absent,
-            (Some(path), None) => State::Disabled(path.clone()),
+            (Some(path), None) => State::Disabled { path: path.clone(), idle: None },
             (Some(path), Some(by)) => State::Enabled { path: path.clone(), by: by.clone() },
         }
     }
@@ -72,14 +72,14 @@ impl Scripts {
     pub fn job(&self, name: &str) -> State {
         match self.jobs.get(name) {
             None => State::Absent,
-            Some((path, true)) => State::Disabled(path.clone()),
+            Some((path, true)) => State::Disabled { path: path.clone(), idle: None },
             Some((path, false)) => State::Enabled { path: path.clone(), by: path.clone() },
         }
     }
 }
 
 /// The script that a link of a run level starts.
-fn started_by(link: &str) -> Option<&str> {
+pub(in crate::inspect) fn started_by(link: &str) -> Option<&str> {
     let rest = link.strip_prefix('S')?;
     let name = rest.trim_start_matches(|letter: char| letter.is_ascii_digit());
     (rest.len() == name.len() + 2 && !name.is_empty()).then_some(name)

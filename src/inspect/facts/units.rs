@@ -1,4 +1,8 @@
-//! Units of systemd as they are installed: their files, what masks them, what pulls them in, and what their text says.
+//! Units of systemd as they are installed: their files, what masks them, what their text says, and which are started.
+//!
+//! A unit is started if a chain of units leads to it from the default target. Its links are those in `.wants`, `.requires`
+//! and `.upholds` directories, and what the texts of targets ask for. The texts of services, which ask for little else than
+//! other targets, are not read for that.
 
 use std::collections::BTreeMap;
 
@@ -21,6 +25,17 @@ const GENERATORS: [&str; 5] = [
     "usr/lib/systemd/system-generators",
     "lib/systemd/system-generators",
 ];
+/// Ends of the names of directories that pull units in.
+const PULLING: [&str; 3] = [".wants", ".requires", ".upholds"];
+/// Directives of a target that do the same.
+const STARTING: [&str; 4] = ["Wants", "Requires", "BindsTo", "Upholds"];
+/// The target that a system starts, and what it is if nothing says.
+const DEFAULT: &str = "default.target";
+const MULTI_USER: &str = "multi-user.target";
+/// A target that services ask for in their texts.
+const NETWORK_ONLINE: &str = "network-online.target";
+/// Generators, and the targets that they have the multi-user target pull in.
+const GENERATED: [(&str, &str); 1] = [("cloud-init-generator", "cloud-init.target")];
 /// Most links of aliases that are followed from one unit to another.
 const MAX_ALIASES: usize = 8;
 
@@ -40,11 +55,12 @@ enum UnitFile {
 pub struct Units {
     /// What counts for each name.
     files: BTreeMap<String, UnitFile>,
-    /// Links in `.wants` and `.requires` directories, by the name of the unit they pull in.
-    pulled: BTreeMap<String, Vec<String>>,
+    /// What each unit pulls in, by name, with the link that does it; none if the link is masked.
+    pulled: BTreeMap<String, BTreeMap<String, Option<String>>>,
     /// Directories of drop-ins by unit, the one that counts most first.
     drop_ins: BTreeMap<String, Vec<String>>,
-    generators: BTreeMap<String, String>,
+    /// What is started, with what starts it.
+    started: BTreeMap<String, String>,
 }
 
 /// Whether a unit, or a service of another kind, is started.
@@ -55,7 +71,12 @@ pub enum State {
     /// It is there, but can never be started.
     Masked(String),
     /// It is there, but nothing starts it.
-    Disabled(String),
+    Disabled {
+        /// Its file.
+        path: String,
+        /// What would start it if it were started itself.
+        idle: Option<String>,
+    },
     /// It is there, and this starts it.
     Enabled {
         /// Its file.
@@ -88,24 +109,18 @@ impl Units {
                 units.add(root, &directory, &entry)?;
             }
         }
-        for directory in distinct(root, &GENERATORS)? {
-            for name in text::names(root, &directory, |_| true)? {
-                let path = format!("{directory}/{name}");
-                // A generator that is masked runs as little as one that is not there.
-                if !is_masked(root, &path)? {
-                    units.generators.entry(name).or_insert(path);
-                }
-            }
-        }
+        units.add_generated(root)?;
+        units.start(root)?;
         Ok(units)
     }
 
     fn add(&mut self, root: &Root<'_>, directory: &str, entry: &Entry) -> Result<(), FactError> {
         let path = format!("{directory}/{}", entry.name);
-        if entry.name.ends_with(".wants") || entry.name.ends_with(".requires") {
+        if let Some(unit) = PULLING.iter().find_map(|end| entry.name.strip_suffix(end)) {
             for name in text::names(root, &path, |_| true)? {
                 let link = format!("{path}/{name}");
-                self.pulled.entry(name).or_default().push(link);
+                let link = (!is_masked(root, &link)?).then_some(link);
+                self.pulled.entry(unit.to_owned()).or_default().entry(name).or_insert(link);
             }
         } else if let Some(unit) = entry.name.strip_suffix(".d") {
             self.drop_ins.entry(unit.to_owned()).or_default().push(path);
@@ -116,6 +131,65 @@ impl Units {
         Ok(())
     }
 
+    /// What is pulled in, though no link in the image says so.
+    fn add_generated(&mut self, root: &Root<'_>) -> Result<(), FactError> {
+        let by_multi_user = self.pulled.entry(MULTI_USER.to_owned()).or_default();
+        by_multi_user.entry(NETWORK_ONLINE.to_owned()).or_insert_with(|| Some(MULTI_USER.to_owned()));
+        for (generator, target) in GENERATED {
+            // Of several of one name the first counts; one that is masked runs as little as one that is not there.
+            for path in GENERATORS.map(|directory| format!("{directory}/{generator}")) {
+                if root.find_link(&path).map_err(unreadable(&path))?.is_some() {
+                    let path = (!is_masked(root, &path)?).then_some(path);
+                    by_multi_user.entry(target.to_owned()).or_insert(path);
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Finds what is started, from the default target on.
+    fn start(&mut self, root: &Root<'_>) -> Result<(), FactError> {
+        let default = if self.files.contains_key(DEFAULT) { self.own_name(DEFAULT) } else { MULTI_USER };
+        let mut waiting = vec![(default.to_owned(), DEFAULT.to_owned())];
+        let mut links = self.links();
+        while let Some((name, by)) = waiting.pop() {
+            let is_there = match self.files.get(&name) {
+                Some(UnitFile::Text(_)) => true,
+                Some(UnitFile::Masked(_) | UnitFile::Alias(..)) => false,
+                // An image that does not say what it starts may well have no file for that either.
+                None => name == MULTI_USER,
+            };
+            if is_there && !self.started.contains_key(&name) {
+                waiting.extend(links.remove(&name).unwrap_or_default());
+                waiting.extend(self.asked_for(root, &name)?);
+                self.started.insert(name, by);
+            }
+        }
+        Ok(())
+    }
+
+    /// What the links of each unit pull in, by the names that the units have themselves.
+    fn links(&self) -> BTreeMap<String, Vec<(String, String)>> {
+        let mut by_unit: BTreeMap<String, Vec<(String, String)>> = BTreeMap::new();
+        for (unit, links) in &self.pulled {
+            let counted = links.iter().filter_map(|(name, link)| Some((self.own_name(name).to_owned(), link.clone()?)));
+            by_unit.entry(self.own_name(unit).to_owned()).or_default().extend(counted);
+        }
+        by_unit
+    }
+
+    /// What the text of a target asks for, with the file that does.
+    fn asked_for(&self, root: &Root<'_>, unit: &str) -> Result<Vec<(String, String)>, FactError> {
+        if !unit.ends_with(".target") {
+            return Ok(Vec::new());
+        }
+        let directives = self.directives(root, unit)?.unwrap_or_default();
+        let asking = directives.iter().filter(|one| STARTING.contains(&one.key.as_str()));
+        let names = asking.flat_map(|one| one.value.split_whitespace().map(|name| (name, one.path.clone())));
+        Ok(names.map(|(name, path)| (self.own_name(name).to_owned(), path)).collect())
+    }
+
     /// Whether a unit is started. `unit` is its whole name, as `cloud-init.service`.
     pub fn state(&self, unit: &str) -> State {
         let name = self.own_name(unit);
@@ -124,20 +198,16 @@ impl Units {
             Some(UnitFile::Masked(path)) => return State::Masked(path.clone()),
             Some(UnitFile::Text(path)) => path.clone(),
         };
-        let mut names = std::iter::once(name).chain(self.files.keys().map(String::as_str).filter(|other| {
-            *other != name
-                && matches!(self.files.get(*other), Some(UnitFile::Alias(..)))
-                && self.own_name(other) == name
-        }));
-        match names.find_map(|name| self.pulled.get(name)?.first()) {
+        match self.started.get(name) {
             Some(by) => State::Enabled { path, by: by.clone() },
-            None => State::Disabled(path),
+            None => State::Disabled { path, idle: self.idle(name) },
         }
     }
 
-    /// The file of a generator, by its name.
-    pub fn generator(&self, name: &str) -> Option<&str> {
-        self.generators.get(name).map(String::as_str)
+    /// A link that pulls a unit in, whether or not that is of any effect.
+    fn idle(&self, unit: &str) -> Option<String> {
+        let mut links = self.pulled.values().flatten().filter(|(name, _)| self.own_name(name) == unit);
+        links.find_map(|(_, link)| link.clone())
     }
 
     /// What the text of a unit says, its drop-ins last; none if it has no text.
@@ -248,7 +318,85 @@ fn parse(text: &str, path: &str) -> Vec<Directive> {
 
 #[cfg(test)]
 mod tests {
-    use super::parse;
+    use super::{State, Units, parse};
+    use crate::inspect::facts::test_tree::Tree;
+
+    const SYSTEM: &str = "usr/lib/systemd/system";
+
+    /// An image with these units, of which each has a text.
+    fn tree(units: &[(&str, &str)]) -> Tree {
+        let tree = Tree::new();
+        units.iter().for_each(|(name, text)| tree.file(&format!("{SYSTEM}/{name}"), text));
+        tree
+    }
+
+    fn pull(tree: &Tree, by: &str, name: &str) {
+        tree.link(&format!("etc/systemd/system/{by}/{name}"), &format!("/{SYSTEM}/{name}"));
+    }
+
+    fn is_started(tree: &Tree, unit: &str) -> bool {
+        matches!(Units::read(&tree.root()).expect("readable").state(unit), State::Enabled { .. })
+    }
+
+    #[test]
+    fn a_unit_is_started_if_a_chain_from_the_default_target_leads_to_it() {
+        let texts = [
+            ("graphical.target", "[Unit]\nRequires=multi-user.target\n"),
+            ("multi-user.target", "[Unit]\nRequires=basic.target\n"),
+            ("basic.target", "[Unit]\nRequires=sysinit.target\nWants=timers.target \\\n sockets.target\n"),
+            ("sockets.target", "[Unit]\n"),
+            ("rescue.target", "[Unit]\n"),
+            ("network-online.target", "[Unit]\n"),
+            ("a.service", "[Unit]\nWants=c.service\n"),
+            ("b.service", "[Unit]\n"),
+            ("c.service", "[Unit]\n"),
+        ];
+        for (default, by, expected) in [
+            ("graphical.target", "graphical.target.wants", true),
+            ("graphical.target", "multi-user.target.requires", true),
+            ("graphical.target", "sockets.target.upholds", true),
+            ("graphical.target", "default.target.wants", true),
+            ("graphical.target", "network-online.target.wants", true),
+            ("graphical.target", "rescue.target.wants", false),
+            ("graphical.target", "timers.target.wants", false),
+            ("multi-user.target", "graphical.target.wants", false),
+            ("multi-user.target", "sockets.target.wants", true),
+            ("rescue.target", "multi-user.target.wants", false),
+            ("rescue.target", "rescue.target.wants", true),
+        ] {
+            let tree = tree(&texts);
+            tree.link(&format!("{SYSTEM}/default.target"), default);
+            pull(&tree, by, "a.service");
+            pull(&tree, "a.service.wants", "b.service");
+            for (unit, expected) in [("a.service", expected), ("b.service", expected), ("c.service", false)] {
+                assert_eq!(is_started(&tree, unit), expected, "{unit} of {by} below {default}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_masked_on_the_way_starts_nothing() {
+        let texts = [("multi-user.target", "[Unit]\n"), ("my.target", "[Unit]\n"), ("a.service", "[Unit]\n")];
+        let made = || {
+            let tree = tree(&texts);
+            pull(&tree, "multi-user.target.wants", "my.target");
+            tree.link(&format!("{SYSTEM}/my.target.wants/a.service"), "../a.service");
+            tree
+        };
+        assert!(is_started(&made(), "a.service"));
+        for masked in ["my.target", "my.target.wants/a.service", "multi-user.target", "default.target"] {
+            let tree = made();
+            tree.link(&format!("etc/systemd/system/{masked}"), "/dev/null");
+            assert!(!is_started(&tree, "a.service"), "{masked}");
+        }
+    }
+
+    #[test]
+    fn units_that_pull_each_other_in_are_started_once() {
+        let tree = tree(&[("a.target", "Wants=b.target\n"), ("b.target", "Wants=a.target multi-user.target\n")]);
+        pull(&tree, "multi-user.target.wants", "a.target");
+        assert!(is_started(&tree, "b.target"));
+    }
 
     #[test]
     fn lines_that_go_on_are_one_directive() {

@@ -10,7 +10,7 @@ use lambutter::{Btrfs, Error, Inode, Path, SuperblockReason};
 
 use super::source::{Allowance, Source};
 use super::stream::{self, ContentAt};
-use super::{Entry, FileSystem, FsError, FsKind, Identity, Kind, MAX_ENTRIES, Metadata};
+use super::{Entry, FileSystem, FsError, FsKind, Identity, Kind, MAX_ENTRIES, Metadata, Subvolume};
 use crate::inspect::reader::DiskReader;
 
 /// The superblock, and fields in it; those of the kernel's `btrfs_super_block`.
@@ -35,11 +35,12 @@ const MAX_LINK_BYTES: u64 = 4096;
 const FT_FILE: u8 = 1;
 const FT_DIRECTORY: u8 = 2;
 const FT_SYMLINK: u8 = 7;
-/// The inode of the top directory of every subvolume.
-const TOP_DIRECTORY: u64 = 256;
+/// The subvolume that all others lie in.
+const TOP_SUBVOLUME: u64 = 5;
 
 /// One subvolume of a btrfs file system, with those nested in it.
 pub struct BtrfsFs {
+    volume: Rc<dyn DiskReader>,
     fs: RefCell<Btrfs<Source>>,
     source: Source,
     identity: Identity,
@@ -92,19 +93,7 @@ impl BtrfsFs {
         let source = Source::new(Rc::clone(volume));
         source.begin(CHUNKS);
         let fs = open(source.clone(), volume.len_bytes()).map_err(|error| source.blame(error, failed))?;
-        Ok(Self { fs: RefCell::new(fs), source, identity })
-    }
-
-    /// Names of the subvolumes that lie right below the top of this one, where installers put the root.
-    ///
-    /// # Errors
-    /// [`FsError`], if they cannot be read.
-    pub fn subvolumes(&self) -> Result<Vec<String>, FsError> {
-        let entries = self.ask(DIRECTORY, |fs| fs.read_dir(Path::from("/")))?;
-        let here = self.fs.borrow().subvolume();
-        let is_subvolume = |inode: Inode| inode.objectid() == TOP_DIRECTORY && inode.subvolume() != here;
-        let found = entries.iter().filter(|entry| is_subvolume(entry.inode));
-        Ok(found.take(MAX_ENTRIES).map(|entry| super::name(&entry.name)).collect())
+        Ok(Self { volume: Rc::clone(volume), fs: RefCell::new(fs), source, identity })
     }
 
     /// Asks the parser, and says what went wrong as this project does.
@@ -189,6 +178,15 @@ impl FileSystem for BtrfsFs {
         let entry =
             |entry: &lambutter::DirEntry| Entry { name: super::name(&entry.name), kind: kind_of(entry.kind_byte) };
         Ok(entries.iter().map(entry).collect())
+    }
+
+    fn subvolume(&self, subvolume: Subvolume<'_>) -> Result<Option<Box<dyn FileSystem>>, FsError> {
+        let fs = match subvolume {
+            Subvolume::Path(path) => Self::open_subvolume(&self.volume, path)?,
+            Subvolume::Number(0) => Self::open_subvolume_id(&self.volume, TOP_SUBVOLUME)?,
+            Subvolume::Number(number) => Self::open_subvolume_id(&self.volume, number)?,
+        };
+        Ok(fs.map(|fs| Box::new(fs) as Box<dyn FileSystem>))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! That parser trusts some numbers of the superblock with its memory, so [`superblock`] looks at them first.
 
-mod superblock;
+pub(in crate::inspect) mod superblock;
 
 use std::cell::RefCell;
 use std::fmt;

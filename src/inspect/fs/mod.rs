@@ -164,6 +164,24 @@ pub struct Identity {
     pub label: Option<String>,
 }
 
+/// A subvolume, as an option of a mount names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subvolume<'a> {
+    /// `subvol=`: its path from the top of the file system, with or without a slash at its begin.
+    Path(&'a str),
+    /// `subvolid=`: its number; 0 and 5 are the top.
+    Number(u64),
+}
+
+impl fmt::Display for Subvolume<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Path(path) => f.write_str(path),
+            Self::Number(number) => write!(f, "{number}"),
+        }
+    }
+}
+
 /// A file system that can be read.
 ///
 /// A path has neither a slash at its begin nor at its end; `""` is the top directory. Its components are names: never
@@ -198,6 +216,14 @@ pub trait FileSystem: fmt::Debug {
     /// # Errors
     /// [`FsError`]; malformed also if the path is no directory.
     fn list(&self, path: &str) -> Result<Vec<Entry>, FsError>;
+
+    /// Another subvolume, as a file system of its own; none if there is no such subvolume.
+    ///
+    /// # Errors
+    /// [`FsError`], if it cannot be read.
+    fn subvolume(&self, _: Subvolume<'_>) -> Result<Option<Box<dyn FileSystem>>, FsError> {
+        Ok(None)
+    }
 }
 
 /// A name as text: bytes that are not UTF-8 become `\xNN`. It may hold control characters, which whoever shows it escapes.

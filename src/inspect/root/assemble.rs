@@ -8,7 +8,7 @@ use super::source;
 use super::view::{Below, Unreached};
 use super::{Root, components};
 use crate::inspect::facts::fstab::{self, FstabEntry};
-use crate::inspect::fs::{FileSystem, FsError, FsKind, Kind};
+use crate::inspect::fs::{FileSystem, FsError, FsKind, Kind, Subvolume};
 use crate::text;
 
 /// Files one of which tells that a file system is the root of a Linux system.
@@ -316,14 +316,25 @@ fn is_wanted(entry: &FstabEntry) -> bool {
     entry.target.starts_with('/') && is_on_disk && PLACES.into_iter().any(is_below)
 }
 
-/// What an entry joins in of a part: all of it, or a subvolume.
+/// What an entry joins in of a part: what a mount shows by default, or a subvolume that it names.
 fn open<'a>(part: &'a Part<'a>, entry: &FstabEntry) -> Joined<'a> {
     let fs = part.fs.as_ref().map_err(|why| format!("{}: {why}", part.name()))?;
-    let subvolume = entry.option("subvol").unwrap_or_default();
-    let top = components(subvolume).collect::<Vec<_>>().join("/");
-    match fs.metadata(&top) {
-        Ok(Some(metadata)) if metadata.kind == Kind::Directory => Ok((part.name(), view(part, &top))),
-        Ok(_) => Err(format!("{} has no subvolume {subvolume}", part.name())),
+    let Some(subvolume) = subvolume(entry)? else { return Ok((part.name(), view(part, ""))) };
+    match fs.subvolume(subvolume) {
+        Ok(Some(fs)) => Ok((part.name(), fs)),
+        Ok(None) => Err(format!("{} has no subvolume {subvolume}", part.name())),
         Err(error) => Err(format!("{}: {}", part.name(), text::chain(&error))),
+    }
+}
+
+/// The subvolume that an entry names. Linux mounts nothing if path and number disagree, so the path is enough.
+fn subvolume(entry: &FstabEntry) -> Result<Option<Subvolume<'_>>, String> {
+    match (entry.option("subvol"), entry.option("subvolid")) {
+        (Some(path), _) => Ok(Some(Subvolume::Path(path))),
+        (None, Some(number)) => match number.parse() {
+            Ok(number) => Ok(Some(Subvolume::Number(number))),
+            Err(_) => Err(format!("subvolid={number} is no number")),
+        },
+        (None, None) => Ok(None),
     }
 }

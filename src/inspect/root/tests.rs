@@ -5,7 +5,7 @@ use std::io::Read;
 
 use super::Root;
 use super::view::Unreached;
-use crate::inspect::fs::{Entry, FileSystem, FsError, FsKind, Identity, Kind, Metadata};
+use crate::inspect::fs::{Entry, FileSystem, FsError, FsKind, Identity, Kind, Metadata, Subvolume};
 
 mod assemble;
 mod links;
@@ -16,9 +16,11 @@ struct MemFs {
     kind: FsKind,
     identity: Identity,
     nodes: BTreeMap<String, Node>,
+    /// Nodes of its subvolumes, by path and number.
+    subvolumes: BTreeMap<(&'static str, u64), BTreeMap<String, Node>>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Node {
     File(&'static str),
     Directory,
@@ -29,7 +31,7 @@ enum Node {
 impl MemFs {
     fn new() -> Self {
         let nodes = BTreeMap::from([(String::new(), Node::Directory)]);
-        Self { kind: FsKind::Ext, identity: Identity::default(), nodes }
+        Self { kind: FsKind::Ext, identity: Identity::default(), nodes, subvolumes: BTreeMap::new() }
     }
 
     /// With a name put into it, and the directories above it.
@@ -61,6 +63,12 @@ impl MemFs {
 
     fn of_kind(mut self, kind: FsKind) -> Self {
         self.kind = kind;
+        self
+    }
+
+    /// With a subvolume, which is not to be seen in what is open.
+    fn subvolume(mut self, path: &'static str, number: u64, fs: Self) -> Self {
+        self.subvolumes.insert((path, number), fs.nodes);
         self
     }
 
@@ -127,6 +135,15 @@ impl FileSystem for MemFs {
         let names = self.nodes.keys().filter_map(|full| Some((inside(full)?, full)));
         let entries = names.map(|(name, full)| Ok(self.metadata(full)?.map(|it| Entry { name, kind: it.kind })));
         entries.filter_map(Result::transpose).collect()
+    }
+
+    fn subvolume(&self, subvolume: Subvolume<'_>) -> Result<Option<Box<dyn FileSystem>>, FsError> {
+        let is_it = |(path, number): &&(&'static str, u64)| match subvolume {
+            Subvolume::Path(wanted) => wanted.trim_start_matches('/') == *path,
+            Subvolume::Number(wanted) => wanted == *number,
+        };
+        let found = self.subvolumes.iter().find(|(key, _)| is_it(key));
+        Ok(found.map(|(_, nodes)| Box::new(Self { nodes: nodes.clone(), ..Self::new() }) as Box<dyn FileSystem>))
     }
 }
 

@@ -170,6 +170,11 @@ impl Image {
         Self { directory, path }
     }
 
+    /// One that is somewhere else.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self { path: path.to_owned(), ..Self::empty(0) }
+    }
+
     pub(crate) fn mount(&self, options: &str) -> Mounted {
         self.mount_as("auto", options)
     }

@@ -24,8 +24,7 @@ const UNIT: &str = "usr/lib/systemd/system/bms-network-config.service";
 const VERSION: &str = "usr/lib/python3.6/site-packages/cloudinit/version.py";
 const SOURCE: &str = "usr/lib/python3.6/site-packages/cloudinit/sources/DataSourceOpenStack.py";
 const CONFIG: &str = "etc/cloud/cloud.cfg";
-/// Windows has no tool here that makes its file system with directories, and no mount is wanted: its checks are tested on
-/// files alone, beside the checks themselves.
+/// These have tests of their own.
 const OF_WINDOWS: [&str; 3] = ["CB-01", "BN-W1", "SDI-W1"];
 
 impl Case {
@@ -72,7 +71,10 @@ const CLOUD_INIT: &[Row] = &[
     ("CI-02", Fail, "cloud-init-local is not started", |case| {
         case.disable_unit("cloud-init.target", "cloud-init-local");
     }),
-    ("CI-02", Fail, "no service cloud-init or", |case| {
+    ("CI-02", Fail, "cloud-final is not started", |case| {
+        case.tree.link(&format!("{UNITS}/cloud-init.target"), "/dev/null");
+    }),
+    ("CI-02", Fail, "no service cloud-init;", |case| {
         case.tree.remove("usr/lib/systemd/system/cloud-init.service");
     }),
     ("CI-02", Fail, "cloud-init.disabled", |case| case.tree.write("etc/cloud/cloud-init.disabled", "")),

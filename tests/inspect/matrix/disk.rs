@@ -1,4 +1,5 @@
-//! Disks of several layouts, made of a tree by the tools of each file system: nothing is mounted.
+//! Disks of several layouts, made of a tree by the tools of each file system. Nothing is mounted but what no tool can make
+//! otherwise: NTFS, and a btrfs with subvolumes.
 
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
@@ -8,14 +9,19 @@ use tempfile::TempDir;
 
 use super::lvm::{self, EXTENT_BYTES};
 use super::tree::Tree;
-use crate::file_systems::rig::prototype;
+use crate::file_systems::rig::{Image, prototype};
 use crate::{run, text};
 
 const MIB: u64 = 1 << 20;
 /// Types of partitions in a GPT.
 const ESP: uuid::Uuid = uuid::uuid!("c12a7328-f81f-11d2-ba4b-00a0c93ec93b");
 const LINUX: uuid::Uuid = uuid::uuid!("0fc63daf-8483-4772-8e79-3d69d8477de4");
+const BASIC_DATA: uuid::Uuid = uuid::uuid!("ebd0a0a2-b9e5-4433-87c0-68b6b72699c7");
 const LVM: uuid::Uuid = uuid::uuid!("e6d6d379-f507-44c2-a23c-238f2a3df928");
+
+/// The root of a system as SLES installs it, and what lies in subvolumes beside it.
+const SNAPSHOT: &str = "@/.snapshots/1/snapshot";
+const BESIDE: [&str; 3] = ["opt", "var", "usr/local"];
 
 /// What a disk begins with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,7 +41,10 @@ pub(super) enum Kind {
     Xfs,
     /// The root is in `@`.
     Btrfs,
+    /// btrfs as SLES has it: the root is a snapshot, which is the default subvolume, and others are beside it.
+    Snapshots,
     Fat,
+    Ntfs,
 }
 
 /// A file system, and the directory whose content it has.
@@ -94,22 +103,37 @@ impl Layout {
         ]
     }
 
+    /// That of SLES.
+    pub(super) fn snapshots() -> Self {
+        Self::new("btrfs with snapshots", Table::Gpt, &[ESP_VOLUME, volume("/", Kind::Snapshots, 300)])
+    }
+
+    /// That of Windows.
+    pub(super) fn windows() -> Self {
+        Self::new("NTFS on GPT", Table::Gpt, &[ESP_VOLUME, volume("/", Kind::Ntfs, 100)])
+    }
+
     /// The firmware that it is for.
     pub(super) fn firmware(&self) -> &'static str {
         if self.table == Table::Gpt { "uefi" } else { "bios" }
     }
 
     pub(super) fn fstab(&self) -> String {
-        let line = |(number, volume): (usize, &Volume)| {
+        let lines = |(number, volume): (usize, &Volume)| {
             let (kind, options) = match volume.kind {
                 Kind::Ext4 => ("ext4", "errors=remount-ro"),
                 Kind::Xfs => ("xfs", "defaults"),
                 Kind::Btrfs => ("btrfs", "defaults,subvol=@"),
+                Kind::Snapshots => ("btrfs", "defaults"),
                 Kind::Fat => ("vfat", "umask=0077"),
+                Kind::Ntfs => ("ntfs", "defaults"),
             };
-            format!("{} {} {kind} {options} 0 1\n", source(number, volume), volume.at)
+            let source = source(number, volume);
+            let others = BESIDE.iter().filter(|_| volume.kind == Kind::Snapshots);
+            let others = others.map(|at| format!("{source} /{at} btrfs subvol=/@/{at} 0 0\n")).collect::<String>();
+            format!("{source} {} {kind} {options} 0 1\n{others}", volume.at)
         };
-        self.volumes.iter().enumerate().map(line).collect()
+        self.volumes.iter().enumerate().map(lines).collect()
     }
 
     /// What names the root.
@@ -240,6 +264,7 @@ impl Part<'_> {
     fn guid(&self) -> [u8; 16] {
         let kind = match self.volumes.as_slice() {
             [(_, volume)] if volume.kind == Kind::Fat => ESP,
+            [(_, volume)] if volume.kind == Kind::Ntfs => BASIC_DATA,
             [(_, volume)] if volume.logical.is_none() => LINUX,
             _ => LVM,
         };
@@ -256,6 +281,8 @@ fn make_volume(files: &Path, number: usize, volume: &Volume, block_size: u32) ->
     match volume.kind {
         Kind::Ext4 => run("mkfs.ext4", &["-q", "-b", "4096", "-U", &uuid, "-d", files_text, image_text]),
         Kind::Btrfs => run("mkfs.btrfs", &["-q", "-U", &uuid, "--rootdir", files_text, image_text]),
+        Kind::Snapshots => make_snapshots(files, &uuid, &image),
+        Kind::Ntfs => make_ntfs(files, &image),
         Kind::Xfs => {
             let prototype_file = directory.path().join("prototype");
             fs::write(&prototype_file, prototype(files)).expect("write");
@@ -272,6 +299,38 @@ fn make_volume(files: &Path, number: usize, volume: &Volume, block_size: u32) ->
         }
     };
     Disk { _directory: directory, path: image }
+}
+
+/// Makes a btrfs of subvolumes in an empty image; what lies beside the root is not in it.
+fn make_snapshots(files: &Path, uuid: &str, image: &Path) -> String {
+    run("mkfs.btrfs", &["-q", "-U", uuid, text(image)]);
+    let image = Image::of(image);
+    let mounted = image.mount("rw");
+    let create = |name: &str| {
+        let path = mounted.path.join(name);
+        fs::create_dir_all(path.parent().expect("a parent")).expect("directories");
+        run("btrfs", &["-q", "subvolume", "create", text(&path)]);
+        path
+    };
+    ["@", "@/.snapshots"].map(create);
+    let root = create(SNAPSHOT);
+    run("cp", &["-a", &format!("{}/.", text(files)), text(&root)]);
+    for at in BESIDE {
+        let (in_root, beside) = (root.join(at), create(&format!("@/{at}")));
+        fs::create_dir_all(&in_root).expect("directories");
+        run("cp", &["-a", &format!("{}/.", text(&in_root)), text(&beside)]);
+        fs::remove_dir_all(&in_root).expect("remove");
+        fs::create_dir(&in_root).expect("directory");
+    }
+    run("btrfs", &["subvolume", "set-default", text(&root)])
+}
+
+/// Makes an NTFS in an empty image.
+fn make_ntfs(files: &Path, image: &Path) -> String {
+    run("mkfs.ntfs", &["-F", "-Q", "-q", text(image)]);
+    let image = Image::of(image);
+    let mounted = image.mount_as("ntfs-3g", "rw");
+    run("cp", &["-r", &format!("{}/.", text(files)), text(&mounted.path)])
 }
 
 /// Copies so many MiB, but leaves holes where there is nothing.

@@ -191,6 +191,8 @@ fn write_cloud_init(distribution: Distribution, tree: &Tree) {
     for name in ["cloud-init-local", "cloud-init", "cloud-config", "cloud-final"] {
         tree.write_unit(name, "[Unit]\nDescription=x\n", "cloud-init.target");
     }
+    tree.write("usr/lib/systemd/system/cloud-init.target", "[Unit]\nAfter=multi-user.target\n");
+    tree.write_program("usr/lib/systemd/system-generators/cloud-init-generator", "#!/bin/sh\n");
     tree.write_program("usr/bin/growpart", "#!/bin/sh\n");
     tree.write_program("usr/sbin/sgdisk", "x");
 }

@@ -148,7 +148,8 @@ pub(super) fn distro(context: &Context<'_>) -> Outcome {
     let Some(distro) = config.value("system_info.distro").and_then(Value::as_str) else {
         return Outcome::fail("system_info.distro is not set").with(path, "");
     };
-    let matches = os.id == distro || os.id_like.iter().any(|like| like == distro) || is_family(distro, &os.id);
+    let is_distro = |id: &str| id.eq_ignore_ascii_case(distro);
+    let matches = is_distro(&os.id) || os.id_like.iter().any(|like| is_distro(like)) || is_family(distro, &os.id);
     let reason = format!("system_info.distro is {distro}, and the distribution {}", os.id);
     Outcome::of(matches, reason).with(path, distro)
 }

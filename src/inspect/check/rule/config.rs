@@ -72,7 +72,8 @@ fn one_inf(path: &str, at_least: &str, context: &Context<'_>) -> Result<Outcome,
     let written = inf.value("Version", "DriverVer").unwrap_or_default();
     let version = written.rsplit(',').next().unwrap_or_default().trim();
     let outcome = match Version::is_at_least(version, at_least) {
-        Some(holds) => Outcome::of(holds, format!("{version} is compared with {at_least}, the oldest that will do")),
+        Some(true) => Outcome::pass(format!("{version} is new enough")),
+        Some(false) => Outcome::fail(format!("{version} is older than {at_least}")),
         None => Outcome::unknown(format!("{path} has no version that can be read")),
     };
     Ok(outcome.with(format!("{path}: DriverVer"), written))
@@ -115,7 +116,7 @@ pub(super) fn cloud_config(rule: &CloudConfig, context: &Context<'_>) -> Outcome
 
 fn is(value: &Value, wanted: &Scalar) -> bool {
     match wanted {
-        Scalar::Boolean(wanted) => value.as_bool() == Some(*wanted),
+        Scalar::Boolean(wanted) => boolean(value) == Some(*wanted),
         Scalar::Integer(wanted) => value.as_i64() == Some(*wanted),
         Scalar::Text(wanted) => {
             value.as_str().is_some_and(|value| value.trim_end_matches('/') == wanted.trim_end_matches('/'))
@@ -123,7 +124,40 @@ fn is(value: &Value, wanted: &Scalar) -> bool {
     }
 }
 
+/// What cloud-init takes a value for; none if for neither.
+fn boolean(value: &Value) -> Option<bool> {
+    let word = match value {
+        Value::String(text) => text.trim().to_ascii_lowercase(),
+        Value::Bool(_) | Value::Number(_) | Value::Null | Value::Array(_) | Value::Object(_) => value.to_string(),
+    };
+    match word.as_str() {
+        "true" | "1" | "on" | "yes" => Some(true),
+        "false" | "0" | "off" | "no" => Some(false),
+        _ => None,
+    }
+}
+
 /// A value as it is shown.
 pub(super) fn short(value: &Value) -> String {
     value.to_string().chars().take(MAX_SHOWN).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::boolean;
+
+    #[test]
+    fn booleans_are_what_cloud_init_takes_for_them() {
+        for value in [json!(true), json!(1), json!("1"), json!("yes"), json!(" On "), json!("TRUE")] {
+            assert_eq!(boolean(&value), Some(true), "{value}");
+        }
+        for value in [json!(false), json!(0), json!("0"), json!("no"), json!("Off"), json!("false")] {
+            assert_eq!(boolean(&value), Some(false), "{value}");
+        }
+        for value in [json!(null), json!(2), json!(""), json!("unchanged"), json!([true]), json!({"a": 1})] {
+            assert_eq!(boolean(&value), None, "{value}");
+        }
+    }
 }

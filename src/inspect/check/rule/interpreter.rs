@@ -79,18 +79,18 @@ fn major(real: &str, context: &Context<'_>) -> Result<Option<char>, FactError> {
     Ok(if let [only] = there[..] { Some(only) } else { None })
 }
 
-/// A module that a source imports and that only Python 2 has. What it imports as a second choice does not count.
+/// A module that a source imports and that only Python 2 has. What it imports as one of two choices does not count.
 fn only_python2(source: &str) -> Option<&'static str> {
     let imports = |module: &&&str| {
         let import = |line: &str| {
-            let mut words = line.split([' ', ',', '\t']).filter(|word| !word.is_empty());
+            // A line that is indented stands in a `try`, or in a function.
+            let mut words = line.split([' ', ',', '\t']);
             match words.next() {
                 Some("import") => words.any(|word| word == **module),
-                Some("from") => words.next() == Some(**module),
+                Some("from") => words.find(|word| !word.is_empty()) == Some(**module),
                 _ => false,
             }
         };
-        // A line that is indented stands in a `try`, or in a function.
         source.lines().any(import)
     };
     PYTHON2_MODULES.iter().find(imports).copied()
@@ -109,4 +109,25 @@ fn has_module(module: &str, major: char, context: &Context<'_>) -> Result<Outcom
         }
     }
     Ok(Outcome::fail(format!("Python {major} has no module {module}")).with(module, ""))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::only_python2;
+
+    #[test]
+    fn only_imports_that_are_always_done_tell_the_version_of_python() {
+        for (source, expected) in [
+            ("import ConfigParser\n", Some("ConfigParser")),
+            ("import os, commands\n", Some("commands")),
+            ("from  urllib2 import urlopen\n", Some("urllib2")),
+            ("import\tQueue as queue\n", Some("Queue")),
+            ("try:\n    import configparser\nexcept ImportError:\n    import ConfigParser\n", None),
+            ("def f():\n\timport commands\n", None),
+            ("import configparser\n# import ConfigParser\n", None),
+            ("from my import commands\n", None),
+        ] {
+            assert_eq!(only_python2(source), expected, "{source}");
+        }
+    }
 }

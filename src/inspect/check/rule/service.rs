@@ -39,19 +39,19 @@ pub(super) fn no_package(rule: &Package, context: &Context<'_>) -> Outcome {
 
 pub(super) fn enabled(rule: &Enabled, context: &Context<'_>) -> Outcome {
     known(&context.facts.services, |services| {
-        let generator = rule.generator.as_ref().and_then(|name| services.units.generator(name));
-        for_each(&rule.services, "no service is asked for", |names| started(names, services, generator))
+        for_each(&rule.services, "no service is asked for", |names| started(names, services))
     })
 }
 
 /// One service, by its names.
-fn started(names: &[String], services: &Services, generator: Option<&str>) -> Outcome {
+fn started(names: &[String], services: &Services) -> Outcome {
     let each = |name: &String| match services.state(name) {
         State::Enabled { path, by } => Outcome::pass(format!("{name} is started at boot")).with(path, by),
-        State::Disabled(path) => match generator {
-            Some(by) => Outcome::pass(format!("{name} is started by a generator")).with(path, by),
-            None => Outcome::fail(format!("{name} is not started at boot")).with(path, ""),
-        },
+        State::Disabled { path, idle } => {
+            let outcome = Outcome::fail(format!("{name} is not started at boot")).with(path, "");
+            idle.into_iter()
+                .fold(outcome, |outcome, link| outcome.with(link, "in the directory of what is not started"))
+        }
         State::Masked(path) => Outcome::fail(format!("{name} is masked")).with(path, "masked"),
         State::Absent => Outcome::fail(format!("there is no {name}")).with(name, ""),
     };
@@ -69,7 +69,7 @@ pub(super) fn not_enabled(rule: &NotEnabled, context: &Context<'_>) -> Outcome {
     known(&context.facts.services, |services| {
         for_each(&rule.services, "no service is asked for", |name| match services.state(name) {
             State::Enabled { path, by } => Outcome::fail(format!("{name} is started at boot")).with(path, by),
-            State::Disabled(path) | State::Masked(path) => {
+            State::Disabled { path, .. } | State::Masked(path) => {
                 Outcome::pass(format!("{name} is not started at boot")).with(path, "")
             }
             State::Absent => Outcome::pass(format!("there is no {name}")),

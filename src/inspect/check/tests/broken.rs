@@ -39,6 +39,14 @@ fn setup_instead(image: &Image) {
     image.write_unit("bms-network-setup", "[Unit]\n", "cloud-init.target");
 }
 
+/// As cloud-init is since 24.3.
+fn single_process(image: &mut Image) {
+    image.remove("usr/lib/systemd/system/cloud-init.service");
+    for name in ["cloud-init-main", "cloud-init-network"] {
+        image.write_unit(name, "[Unit]\n", "cloud-init.target");
+    }
+}
+
 fn python3_only(image: &Image) {
     image.remove("usr/bin/python2.7");
     image.write("usr/bin/python3.6", "x");
@@ -83,14 +91,36 @@ const CLOUD_INIT: &[Row] = &[
     ("CI-02", Fail, "cloud-init-local is not started", |image| {
         image.remove("etc/systemd/system/cloud-init.target.wants/cloud-init-local.service");
     }),
-    ("CI-02", Fail, "no service cloud-init or", |image| image.remove("usr/lib/systemd/system/cloud-init.service")),
-    ("CI-02", Pass, "", |image| {
-        image.remove("etc/systemd/system/cloud-init.target.wants");
-        image.write("usr/lib/systemd/system-generators/cloud-init-generator", "#!/bin/sh\n");
+    ("CI-02", Fail, "no service cloud-init;", |image| image.remove("usr/lib/systemd/system/cloud-init.service")),
+    ("CI-02", Fail, "cloud-init is not started", |image| {
+        image.remove("etc/systemd/system/cloud-init.target.wants/cloud-init.service");
+    }),
+    ("CI-02", Fail, "cloud-init is not started", |image| {
+        image.link("etc/systemd/system/cloud-init.target", "/dev/null");
+    }),
+    ("CI-02", Fail, "cloud-init is not started", |image| image.remove("usr/lib/systemd/system-generators")),
+    ("CI-02", Fail, "cloud-init is not started", |image| {
+        image.link("etc/systemd/system-generators/cloud-init-generator", "/dev/null");
     }),
     ("CI-02", Pass, "", |image| {
-        image.remove("usr/lib/systemd/system/cloud-init.service");
-        image.write_unit("cloud-init-network", "[Unit]\n", "cloud-init.target");
+        image.remove("usr/lib/systemd/system-generators");
+        image.link(
+            "etc/systemd/system/multi-user.target.wants/cloud-init.target",
+            "/usr/lib/systemd/system/cloud-init.target",
+        );
+    }),
+    ("CI-02", Pass, "", single_process),
+    ("CI-02", Fail, "no service cloud-init-main", |image| {
+        single_process(image);
+        image.remove("usr/lib/systemd/system/cloud-init-main.service");
+    }),
+    ("CI-02", Fail, "cloud-init-main is masked", |image| {
+        single_process(image);
+        image.link("etc/systemd/system/cloud-init-main.service", "/dev/null");
+    }),
+    ("CI-02", Fail, "cloud-init-main is not started", |image| {
+        single_process(image);
+        image.remove("etc/systemd/system/cloud-init.target.wants/cloud-init-main.service");
     }),
     ("CI-02", Pass, "", |image| sysv(image)),
     ("CI-02", Fail, "cloud-final is not started", |image| {
@@ -155,6 +185,14 @@ const CLOUD_INIT: &[Row] = &[
     ("CI-06", Warn, "disable_root is true", |image| {
         image.replace("etc/cloud/cloud.cfg", "disable_root: false", "disable_root: true");
     }),
+    ("CI-06", Pass, "", |image| {
+        image.replace("etc/cloud/cloud.cfg", "disable_root: false", "disable_root: 0");
+        image.replace("etc/cloud/cloud.cfg", "ssh_pwauth: true", "ssh_pwauth: 1");
+    }),
+    ("CI-06", Pass, "", |image| {
+        image.replace("etc/os-release", "ID=\"centos\"\nID_LIKE=\"rhel fedora\"", "ID=\"openEuler\"");
+        image.replace("etc/cloud/cloud.cfg", "distro: rhel", "distro: openEuler");
+    }),
     ("CI-06", Warn, "default_user.name is", |image| image.replace("etc/cloud/cloud.cfg", "name: root", "name: centos")),
     ("CI-06", Warn, "distro is debian", |image| image.replace("etc/cloud/cloud.cfg", "distro: rhel", "distro: debian")),
     ("CI-06", Warn, "ssh_pwauth is not set", |image| image.replace("etc/cloud/cloud.cfg", "ssh_pwauth", "x")),
@@ -206,6 +244,11 @@ const NETWORK: &[Row] = &[
         image.remove("etc/systemd/system/multi-user.target.wants/bms-network-config.service");
     }),
     ("BN-03", Fail, "there is no service", |image| image.remove(UNIT)),
+    ("BN-03", Fail, "is not started", |image| {
+        image.remove("etc/systemd/system/multi-user.target.wants/bms-network-config.service");
+        image.write_unit("bms-network-config", "[Unit]\n", "rescue.target");
+        image.write("usr/lib/systemd/system/rescue.target", "[Unit]\n");
+    }),
     ("BN-03", Pass, "", |image| setup_instead(image)),
     ("BN-03", Pass, "", |image| sysv(image)),
     ("BN-03", Pass, "", |image| upstart(image)),
@@ -229,6 +272,11 @@ const NETWORK: &[Row] = &[
         python3_only(image);
         image.write(PLUG_IN, "#!/usr/bin/python\nimport configparser\n");
     }),
+    ("BN-05", Pass, "", |image| {
+        python3_only(image);
+        let imports = "try:\n    import configparser\nexcept ImportError:\n    import ConfigParser\n";
+        image.write(PLUG_IN, &format!("#!/usr/bin/python\n{imports}"));
+    }),
     ("BN-05", Fail, "interpreter of", |image| image.remove("usr/bin/python2.7")),
     ("BN-05", Fail, "interpreter of", |image| image.write(PLUG_IN, "#!/usr/bin/python3\n")),
     ("BN-05", Fail, "no module requests", |image| image.remove("usr/lib/python2.7/site-packages/requests")),
@@ -244,6 +292,7 @@ const NETWORK: &[Row] = &[
         image.write_unit("NetworkManager", "[Unit]\n", "multi-user.target");
         image.link("etc/systemd/system/NetworkManager.service", "/dev/null");
     }),
+    ("BN-06", Pass, "", |image| image.write_unit("NetworkManager-wait-online", "[Unit]\n", "network-online.target")),
     ("BN-06", Pass, "", distributed),
     ("BN-06", Fail, "there is no service NetworkManager", |image| {
         image.profile.network_mode = Some(NetworkMode::Distributed);

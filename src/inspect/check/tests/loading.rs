@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
+use super::fixture::Image;
 use crate::inspect::check::{Checks, ChecksError, MAX_CHECKS};
+use crate::inspect::report::Status;
 
 const MINE: &str = r#"
 [[check]]
@@ -77,6 +79,24 @@ fn checks_survive_the_way_to_the_child() {
     let checks = Checks::built_in().expect("built in");
     let sent = serde_json::to_vec(&checks).expect("JSON");
     assert_eq!(serde_json::from_slice::<Checks>(&sent).expect("checks"), checks);
+}
+
+/// No check that is built in asks for that.
+#[test]
+fn a_package_that_shall_not_be_there_is_told_from_one_that_is_not() {
+    let status = |image: &Image, pattern: &str| {
+        let rule = format!("{{ no_package = {{ any_of = [\"none\", \"{pattern}\"] }} }}");
+        let checks = parse(&MINE.replace("{ file = { any_of = [\"/opt/agent\"] } }", &rule)).expect("a table");
+        let finding = image.report_of(&checks).findings.remove(0);
+        (finding.status, finding.reason)
+    };
+    let image = Image::linux();
+    let found = (Status::Fail, "package cloud-init is installed".to_owned());
+    assert_eq!(status(&image, "cloud-*"), found);
+    assert_eq!(status(&image, "snapd"), (Status::Pass, "no package none or snapd is installed".to_owned()));
+    image.remove("var/lib/dpkg");
+    image.write("var/lib/rpm/rpmdb.sqlite", "no database");
+    assert_eq!(status(&image, "snapd").0, Status::Unknown);
 }
 
 proptest::proptest! {

@@ -58,22 +58,25 @@ fn an_image_of_windows_passes_its_own_checks_alone() {
 
 #[test]
 fn what_windows_lacks_fails() {
-    type Row = (&'static str, fn(&mut Image));
+    type Row = (&'static str, &'static str, fn(&mut Image));
     let broken: [Row; 8] = [
-        ("BOOT-02", |image| image.boot.loaders = Known::Is(vec![loader("Microsoft", "bootmgfw.efi", "a")])),
-        ("CB-01", |image| image.remove(CONF)),
-        ("CB-01", |image| image.replace(CONF, "MTUPlugin", "OtherPlugin")),
-        ("CB-01", |image| image.replace(CONF, "ConfigDriveService", "EC2Service")),
-        ("BN-W1", |image| image.remove(SCRIPT)),
-        ("BN-W1", |image| image.replace(CONF, "LocalScripts\\", "Elsewhere\\")),
-        ("SDI-W1", |image| image.remove(INF)),
-        ("SDI-W1", |image| image.write(INF, "[Version]\nDriverVer=01/01/2016,2.0.2.9\n")),
+        ("BOOT-02", "", |image| image.boot.loaders = Known::Is(vec![loader("Microsoft", "bootmgfw.efi", "a")])),
+        ("CB-01", "is not there", |image| image.remove(CONF)),
+        ("CB-01", "plugins lacks *.MTUPlugin", |image| image.replace(CONF, "MTUPlugin", "OtherPlugin")),
+        ("CB-01", "lacks *.ConfigDriveService", |image| image.replace(CONF, "ConfigDriveService", "EC2Service")),
+        ("BN-W1", "is not there", |image| image.remove(SCRIPT)),
+        ("BN-W1", "local_scripts_path lacks", |image| image.replace(CONF, "LocalScripts\\", "Elsewhere\\")),
+        ("SDI-W1", "is not there", |image| image.remove(INF)),
+        ("SDI-W1", "2.0.2.9 is older than 2.0.2.12", |image| {
+            image.write(INF, "[Version]\nDriverVer=01/01/2016,2.0.2.9\n");
+        }),
     ];
-    for (id, break_it) in broken {
+    for (id, reason, break_it) in broken {
         let mut image = windows();
         break_it(&mut image);
         let finding = image.finding(id);
         assert_eq!(finding.status, Status::Fail, "{finding:?}");
+        assert!(finding.reason.contains(reason), "{finding:?}");
         assert!(!finding.remedy.is_empty());
     }
 }

@@ -18,7 +18,7 @@ const LONG_PAGE: u8 = 7;
 /// An entry that only tells where a long value begins.
 const LONG_ENTRY: u8 = 3;
 
-/// Shows the begins of all headers; none if it is no such database.
+/// Shows the begins of all headers; none if it is no such database, or has too many.
 pub(super) fn headers(database: &[u8], show: &mut dyn FnMut(&[u8])) -> Option<()> {
     let page_size = usize::try_from(u32_le(database, PAGE_SIZE_OFFSET)?).ok()?;
     if u32_le(database, MAGIC_OFFSET)? != MAGIC || !page_size.is_power_of_two() || !(512..=65536).contains(&page_size) {

@@ -13,7 +13,7 @@ const SLOT_BYTES: usize = 16;
 const HEAD_SLOTS: usize = 2;
 const BLOCK_BYTES: usize = 16;
 
-/// Shows the begins of all headers; none if it is no such database.
+/// Shows the begins of all headers; none if it is no such database, or has too many.
 pub(super) fn headers(database: &[u8], show: &mut dyn FnMut(&[u8])) -> Option<()> {
     if !database.starts_with(MAGIC) {
         return None;
@@ -22,7 +22,9 @@ pub(super) fn headers(database: &[u8], show: &mut dyn FnMut(&[u8])) -> Option<()
     let table = database.get(..pages.checked_mul(PAGE_BYTES)?)?;
     let slots = table.chunks_exact(SLOT_BYTES).skip(HEAD_SLOTS);
     let used = slots.filter(|slot| slot.starts_with(SLOT) && u32_le(slot, 4) != Some(0));
-    for slot in used.take(MAX_HEADERS) {
+    let mut left = MAX_HEADERS;
+    for slot in used {
+        left = left.checked_sub(1)?;
         show(header(database, slot)?);
     }
     Some(())

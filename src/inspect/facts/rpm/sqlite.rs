@@ -14,7 +14,7 @@ const ROOT_COLUMN: usize = 3;
 /// Column of a header, behind its number.
 const BLOB_COLUMN: usize = 1;
 
-/// Shows the begins of all headers; none if it is no such database.
+/// Shows the begins of all headers; none if it is no such database, or has too many.
 pub(super) fn headers(database: &[u8], show: &mut dyn FnMut(&[u8])) -> Option<()> {
     let file = File::open(database)?;
     let mut root = None;

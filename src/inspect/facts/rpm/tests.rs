@@ -92,6 +92,26 @@ fn packages_of_each_form_are_read() {
 }
 
 #[test]
+fn more_headers_than_are_read_are_no_shorter_list() {
+    let slots = super::MAX_HEADERS + 2;
+    let many = |slots: usize| {
+        // All of them are the same header, behind a table of whole pages.
+        let mut database = vec![0; (slots * 16).next_multiple_of(4096)];
+        let pages = u32::try_from(database.len() / 4096).expect("few");
+        let block = u32::try_from(database.len() / 16).expect("short");
+        let slot = [b"Slot".as_slice(), &[1, 0, 0, 0], &block.to_le_bytes(), &[0; 4]].concat();
+        database[..slots * 16].copy_from_slice(&slot.repeat(slots));
+        database[..4].copy_from_slice(b"RpmP");
+        database[12..16].copy_from_slice(&pages.to_le_bytes());
+        let header = header("a", "1");
+        let len = u32::try_from(header.len()).expect("short");
+        [database, [b"BlbS".as_slice(), &[0; 8], &len.to_le_bytes(), &header].concat()].concat()
+    };
+    assert_eq!(read(ndb::headers, &many(slots)).map(|packages| packages.len()), Some(super::MAX_HEADERS));
+    assert_eq!(read(ndb::headers, &many(slots + 1)), None);
+}
+
+#[test]
 fn what_is_no_database_is_told_from_an_empty_one() {
     for headers in [ndb::headers, bdb::headers, sqlite::headers] as [super::Headers; 3] {
         assert_eq!(read(headers, b""), None);

@@ -30,7 +30,7 @@ impl Superblock<'_> {
 }
 
 /// Fails on numbers that no file system has; gives what it is called.
-pub(super) fn check(volume: &dyn DiskReader) -> Result<Identity, FsError> {
+pub(in crate::inspect) fn check(volume: &dyn DiskReader) -> Result<Identity, FsError> {
     let mut bytes = [0; LEN_BYTES];
     volume.read_at(OFFSET_BYTES, &mut bytes)?;
     let superblock = Superblock(&bytes);

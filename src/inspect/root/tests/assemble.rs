@@ -267,7 +267,7 @@ fn subvolumes_of_btrfs_are_roots_and_are_joined_in() {
         .file("@/etc/fstab", fstab)
         .dir("@/usr")
         .dir("@/var")
-        .file("@var/log/messages", "")
+        .subvolume("@var", 257, MemFs::new().file("log/messages", ""))
         .named("b", "");
     let parts = [part(1, fs.of_kind(FsKind::Btrfs))];
     let assembled = assemble(&parts);
@@ -277,6 +277,34 @@ fn subvolumes_of_btrfs_are_roots_and_are_joined_in() {
     assert_eq!(found_path(root, "/var/log/messages").as_deref(), Some("/var/log/messages"));
     let not_btrfs = MemFs::new().file("@/etc/os-release", "").dir("@/usr");
     assert!(assemble(&[part(1, not_btrfs)]).systems.is_empty());
+}
+
+/// As SLES does: what is open is the default subvolume, a snapshot that has nothing of the others.
+#[test]
+fn subvolumes_are_named_from_the_top_whatever_is_open() {
+    let fstab = "UUID=b / btrfs defaults\nUUID=b /opt btrfs subvol=/@/opt\nUUID=b /var btrfs subvolid=260\n\
+        UUID=b /usr/local btrfs subvolid=300,subvol=/@/usr/local\nUUID=b /boot btrfs subvolid=5x\n\
+        UUID=b /efi btrfs subvolid=7\n";
+    let fs = linux(fstab)
+        .dir("opt")
+        .dir("var")
+        .subvolume("@/opt", 258, MemFs::new().file("huawei/agent", ""))
+        .subvolume("@/usr/local", 259, MemFs::new().file("bin/tool", ""))
+        .subvolume("@/var", 260, MemFs::new().file("log/messages", ""))
+        .named("b", "");
+    let parts = [part(2, fs.of_kind(FsKind::Btrfs))];
+    let assembled = assemble(&parts);
+    let expected = [
+        ("/opt", "partition 2"),
+        ("/var", "partition 2"),
+        ("/boot", "-subvolid=5x is no number"),
+        ("/efi", "-partition 2 has no subvolume 7"),
+        ("/usr/local", "partition 2"),
+    ];
+    assert_eq!(joins(&assembled), pairs(&expected));
+    for path in ["/opt/huawei/agent", "/var/log/messages", "/usr/local/bin/tool"] {
+        assert_eq!(found_path(&assembled.systems[0].root, path).as_deref(), Some(path));
+    }
 }
 
 #[test]

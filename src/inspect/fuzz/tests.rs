@@ -5,8 +5,9 @@ use std::panic::catch_unwind;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use bms_agent::inspect::fuzz::{TARGETS, Target};
 use fastrand::Rng;
+
+use super::{TARGETS, Target};
 
 /// Where the random changes begin.
 const SEED: u64 = 0x0006_2026;
@@ -112,7 +113,7 @@ fn no_parser_panics_or_hangs_whatever_it_is_given() {
 /// Each has seeds of its own, and a program for the long run.
 #[test]
 fn every_target_can_be_fuzzed_for_long() {
-    let manifest = include_str!("../../fuzz/Cargo.toml");
+    let manifest = include_str!("../../../fuzz/Cargo.toml");
     for (name, _) in TARGETS {
         assert!(!seeds(name).is_empty(), "{name} has no seeds");
         assert!(manifest.contains(&format!("name = \"{name}\"\npath = \"fuzz_targets/{name}.rs\"")), "{name}");
