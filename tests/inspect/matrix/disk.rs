@@ -312,7 +312,9 @@ fn make_snapshots(files: &Path, uuid: &str, image: &Path) -> String {
         run("btrfs", &["-q", "subvolume", "create", text(&path)]);
         path
     };
-    ["@", "@/.snapshots"].map(create);
+    for name in ["@", "@/.snapshots"] {
+        create(name);
+    }
     let root = create(SNAPSHOT);
     run("cp", &["-a", &format!("{}/.", text(files)), text(&root)]);
     for at in BESIDE {
