@@ -60,7 +60,7 @@ pub fn entries(root: &Root<'_>) -> Result<Vec<BootEntry>, FsError> {
     if menus.entries.is_empty() {
         on_esp?;
     }
-    Ok(menus.finish())
+    menus.finish()
 }
 
 /// The menus of an image, as far as they are read.
@@ -144,17 +144,19 @@ impl Menus {
     }
 
     /// The entries, with the variables in them replaced.
-    fn finish(mut self) -> Vec<BootEntry> {
+    fn finish(mut self) -> Result<Vec<BootEntry>, FsError> {
         self.variables.extend(self.environment);
         for entry in &mut self.entries {
             entry.options = expand(&entry.options, &self.variables);
-            entry.initrds.truncate(MAX_INITRDS);
             // As in any shell, a variable may stand for several words, or for none.
-            let expanded: Vec<String> = entry.initrds.iter().map(|path| expand(path, &self.variables)).collect();
-            let words = expanded.iter().flat_map(|path| path.split_whitespace());
-            entry.initrds = words.take(MAX_INITRDS).map(str::to_owned).collect();
+            let files = expand(&entry.initrds.join(" "), &self.variables);
+            entry.initrds = files.split_whitespace().map(str::to_owned).collect();
+            if entry.initrds.len() > MAX_INITRDS {
+                let limit = MAX_INITRDS as u64;
+                return Err(FsError::Limit { what: "the number of files of an initramfs", limit });
+            }
         }
-        self.entries
+        Ok(self.entries)
     }
 }
 

@@ -60,7 +60,7 @@ pub fn loaders(partitions: &[(String, Root<'_>)]) -> Known<Vec<EfiLoader>> {
     Known::Is(search.loaders)
 }
 
-/// Loaders in `EFI/*/`, and in `Boot` below that. Names are compared as FAT does: the size of letters makes no difference.
+/// Loaders in `EFI/*/`, and in `Boot` below that. Names are compared as FAT does: their case makes no difference.
 struct Search {
     loaders: Vec<EfiLoader>,
     /// Bytes that may still be read.
