@@ -192,13 +192,21 @@ fn no_file_of_the_host_is_looked_at_whatever_links_say() {
     });
     let image = system.pack();
     let directory = tempfile::tempdir().expect("directory");
-    let (wrapper, log) = (directory.path().join("child"), directory.path().join("log"));
-    let agent = env!("CARGO_BIN_EXE_bms-agent");
-    let command =
-        format!("#!/bin/sh\nexec strace -f -o {} -e trace=%file,%desc,seccomp {agent} \"$@\"\n", log.display());
+    let at = |name: &str| directory.path().join(name);
+    let (wrapper, log, fifo) = (at("child"), at("log"), at("fifo"));
+    run("mkfifo", &[&fifo]);
+    // The wrapper is killed after the answer. What it started is not, and holds the FIFO open until the log is written.
+    let command = format!(
+        "#!/bin/sh\nexec 3>{} 4<&0\nstrace -f -o {} -e trace=%file,%desc,seccomp {} \"$@\" <&4 4<&- &\nwait\n",
+        fifo.display(),
+        log.display(),
+        env!("CARGO_BIN_EXE_bms-agent")
+    );
     fs::write(&wrapper, command).expect("write");
     fs::set_permissions(&wrapper, Permissions::from_mode(0o700)).expect("permissions");
+    let ended = std::thread::spawn(move || fs::read(fifo));
     examine(&image, &Inspector::new(&wrapper));
+    assert_eq!(ended.join().expect("no panic").expect("read"), b"");
 
     let log = fs::read_to_string(log).expect("read");
     let (_, after) = log.split_once("seccomp(SECCOMP_SET_MODE_FILTER").expect("a sandbox");
