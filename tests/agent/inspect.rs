@@ -110,7 +110,8 @@ fn the_same_is_found_in_a_file_in_a_repository_and_on_the_disk_that_it_was_insta
     assert_eq!(found(&installed.json), expected);
     let quiet =
         daemon.install(Path::new(id), &disk, &["--repository", "main", "--in-place", "--inspection", "off"]).done();
-    assert!(!quiet["result"]["warnings"].to_string().contains("BN-01"), "{quiet}");
+    let warnings = quiet["result"]["warnings"].to_string();
+    assert!(!warnings.contains("BN-01") && warnings.contains("asked for the inspection"), "{warnings}");
 }
 
 #[test]
