@@ -1,7 +1,7 @@
 //! LVM2: the logical volumes of the volume groups on some physical volumes, each as a disk of its own.
 //!
-//! A physical volume says where its metadata is ([`label`]), the metadata is text ([`text`]), and the text says which
-//! extents of which physical volume make a logical volume ([`group`]). Volumes that are linear are mapped; all others are
+//! A physical volume says where its metadata is (`label`), the metadata is text (`text`), and the text says which
+//! extents of which physical volume make a logical volume (`group`). Volumes that are linear are mapped; all others are
 //! named with the reason why they cannot be read. Nothing is guessed: what has a wrong checksum is not looked at.
 
 mod group;

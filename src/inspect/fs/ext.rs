@@ -1,6 +1,6 @@
 //! ext2, ext3 and ext4, through `ext4-view`. The changes that a journal holds are seen as if they had been made.
 //!
-//! That parser trusts some numbers of the superblock with its memory, so [`superblock`] looks at them first.
+//! That parser trusts some numbers of the superblock with its memory, so `superblock` looks at them first.
 
 pub(in crate::inspect) mod superblock;
 
