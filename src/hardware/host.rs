@@ -1,5 +1,6 @@
 //! The server and the system that runs on it.
 
+use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use super::dmi::HardwareModel;
@@ -8,7 +9,8 @@ use crate::disk::sysfs;
 use crate::text::printable;
 
 /// How the firmware started the running system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BootMode {
     /// Through UEFI.
     Uefi,

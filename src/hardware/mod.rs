@@ -1,4 +1,9 @@
-//! What the server is: its model, how it was started, and how much of it there is.
+//! What the server is: its model, its parts, how it was started.
 
+pub mod alias;
 pub mod dmi;
+pub mod fact;
 pub mod host;
+pub mod inventory;
+pub mod model;
+pub mod pci;
