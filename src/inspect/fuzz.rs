@@ -37,7 +37,10 @@ pub const TARGETS: &[Target] = &[
     ("lvm_text", |data| drop(lvm::describe(data))),
     ("child_wire", child::hear_anything),
     ("initramfs", |data| drop(initramfs::modules(data, &Cell::new(MAX_UNPACKED_BYTES)))),
-    ("modules_dep", |data| drop(modules::parse_dep(data, "/lib/modules/6.1.0"))),
+    ("modules_dep", |data| {
+        drop(modules::parse_dep(data, "/lib/modules/6.1.0"));
+        drop(modules::parse_needed(data, &["a", "nvme"].map(str::to_owned).into()));
+    }),
     ("modules_alias", modules_alias),
     ("modinfo", |data| drop(modinfo::parse(data))),
     ("grub", |data| look_into("boot/grub/grub.cfg", data)),
@@ -73,6 +76,8 @@ pub fn run(name: &str, data: &[u8]) {
 
 /// Most bytes that an initramfs is unpacked to.
 const MAX_UNPACKED_BYTES: u64 = 16 << 20;
+/// Most bytes that are compared with patterns.
+const MAX_STEPS: u64 = 1 << 24;
 /// Most bytes that are read of a disk.
 const MAX_READ_BYTES: u64 = 64 << 20;
 /// Most names of a file system that are looked at, and of how many directories in one another.
@@ -106,7 +111,8 @@ fn ntfs(data: &[u8]) {
 fn modules_alias(data: &[u8]) {
     let (loadable, builtin) = data.split_at(data.len() / 2);
     let aliases = alias::Aliases::parse(loadable.to_vec(), builtin.to_vec());
-    drop(aliases.drivers_for("pci:v000019E5d00000200sv000019E5sd0000D139bc01sc07i00"));
+    let modaliases = ["pci:v000019E5d00000200sv000019E5sd0000D139bc01sc07i00", "scsi:t-0x00"];
+    drop(aliases.drivers_for(&modaliases, &Cell::new(MAX_STEPS)));
 }
 
 fn python(data: &[u8]) {

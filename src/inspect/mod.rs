@@ -8,12 +8,14 @@
 pub mod check;
 pub mod child;
 mod crc;
+pub mod evidence;
 pub mod examine;
 pub mod facts;
 pub mod free;
 pub mod fs;
 pub mod fuzz;
 pub mod lvm;
+pub(crate) mod outcome;
 pub mod policy;
 pub mod profile;
 pub mod reader;

@@ -5,12 +5,15 @@
 
 use std::io::{self, Read, Write};
 
+use crate::inspect::evidence::MAX_KERNELS_BYTES;
+use crate::inspect::report::MAX_REPORT_BYTES;
+
 /// Most bytes of a request: a profile, and the operator's own checks.
 pub(super) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Most bytes that are asked for at once.
 pub(super) const MAX_READ_BYTES: usize = 1 << 20;
-/// Most bytes of an answer.
-pub(super) const MAX_ANSWER_BYTES: usize = 256 << 10;
+/// Most bytes of an answer: a report, what servers must match, and some notes.
+pub(super) const MAX_ANSWER_BYTES: usize = MAX_REPORT_BYTES + MAX_KERNELS_BYTES + (32 << 10);
 
 /// The child wants bytes: an offset and a length follow.
 const WANT: u8 = b'?';

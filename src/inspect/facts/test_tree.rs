@@ -6,6 +6,16 @@ use std::path::PathBuf;
 use crate::inspect::fs::directory::DirectoryFs;
 use crate::inspect::root::Root;
 
+/// An initramfs with empty files of these names.
+pub(crate) fn initramfs(entries: &[&str]) -> Vec<u8> {
+    let mut out = Vec::new();
+    for name in entries {
+        let entry = cpio::newc::Builder::new(name).mode(0o100_644).write(&mut out, 0);
+        entry.finish().expect("memory");
+    }
+    cpio::newc::trailer(out).expect("memory")
+}
+
 /// A tree of files that goes away with it.
 #[derive(Debug)]
 pub(crate) struct Tree {
@@ -32,6 +42,11 @@ impl Tree {
     /// Puts a link into it, with the directories above it.
     pub(crate) fn link(&self, path: &str, target: &str) {
         symlink(target, self.place(path)).expect("link");
+    }
+
+    /// Takes a file out of it.
+    pub(crate) fn remove(&self, path: &str) {
+        std::fs::remove_file(self.place(path)).expect("there is such a file");
     }
 
     /// Looks into it.

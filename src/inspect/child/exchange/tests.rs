@@ -28,7 +28,12 @@ fn script(body: &str) -> (TempDir, Inspector) {
 }
 
 fn request() -> Request {
-    Request { logical_block_size: None, profile: Profile::default(), checks: Arc::new(Checks::default()) }
+    Request {
+        logical_block_size: None,
+        profile: Profile::default(),
+        checks: Arc::new(Checks::default()),
+        devices: Vec::new(),
+    }
 }
 
 fn ask(inspector: &Inspector) -> Result<Examination, InspectError> {
