@@ -201,7 +201,7 @@ impl Agent {
                 min_memory_bytes: 0,
             },
             content: unknown_content(target.layout),
-            source_hardware_model: host.model.product_name,
+            source_hardware_model: host.dmi.system.product_name.into_value(),
             capture: None,
             plugin_report: None,
             parent: None,

@@ -53,6 +53,13 @@ pub enum UnknownReason {
     Other,
 }
 
+impl Unknown {
+    /// For a reason of this kind; `detail` is made printable.
+    pub fn new(reason: UnknownReason, detail: &str) -> Self {
+        Self { reason, detail: Some(crate::text::printable(detail)) }
+    }
+}
+
 impl<T> Fact<T> {
     /// Not known, with nothing to add to the reason.
     pub const fn unknown(reason: UnknownReason) -> Self {
@@ -61,11 +68,19 @@ impl<T> Fact<T> {
 
     /// Not known; `detail` is what stands in the way, made printable.
     pub fn unknown_for(reason: UnknownReason, detail: &str) -> Self {
-        Self::Unknown(Unknown { reason, detail: Some(crate::text::printable(detail)) })
+        Self::Unknown(Unknown::new(reason, detail))
     }
 
     /// What it is, if it is known.
     pub const fn value(&self) -> Option<&T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// What it is, to be changed, if it is known.
+    pub const fn value_mut(&mut self) -> Option<&mut T> {
         match self {
             Self::Known(value) => Some(value),
             Self::Unknown(_) => None,
@@ -80,6 +95,39 @@ impl<T> Fact<T> {
         }
     }
 
+    /// The same, or none if it is not known.
+    pub fn into_value(self) -> Option<T> {
+        match self {
+            Self::Known(value) => Some(value),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// A fact about what is borrowed.
+    pub fn as_ref(&self) -> Fact<&T> {
+        match self {
+            Self::Known(value) => Fact::Known(value),
+            Self::Unknown(unknown) => Fact::Unknown(unknown.clone()),
+        }
+    }
+
+    /// The fact that follows from it.
+    pub fn and_then<U>(self, next: impl FnOnce(T) -> Fact<U>) -> Fact<U> {
+        match self {
+            Self::Known(value) => next(value),
+            Self::Unknown(unknown) => Fact::Unknown(unknown),
+        }
+    }
+
+    /// Another fact in the place of one that is not known.
+    #[must_use]
+    pub fn or_else(self, other: impl FnOnce() -> Self) -> Self {
+        match self {
+            Self::Known(_) => self,
+            Self::Unknown(_) => other(),
+        }
+    }
+
     /// The same fact about something made of it.
     pub fn map<U>(self, make: impl FnOnce(T) -> U) -> Fact<U> {
         match self {
@@ -89,7 +137,28 @@ impl<T> Fact<T> {
     }
 }
 
+impl<T> Fact<Fact<T>> {
+    /// One fact.
+    pub fn flatten(self) -> Fact<T> {
+        self.and_then(|fact| fact)
+    }
+}
+
 impl<T> Fact<Vec<T>> {
+    /// All that are there, without those that are missing. One that is not known for any other reason makes it unknown
+    /// what there is.
+    pub fn gather(facts: impl IntoIterator<Item = Fact<T>>) -> Self {
+        let mut items = Vec::new();
+        for fact in facts {
+            match fact {
+                Fact::Known(item) => items.push(item),
+                Fact::Unknown(Unknown { reason: UnknownReason::Missing, .. }) => (),
+                Fact::Unknown(unknown) => return Self::Unknown(unknown),
+            }
+        }
+        Self::Known(items)
+    }
+
     /// What is there; nothing if that is not known.
     pub fn items(&self) -> &[T] {
         self.value().map_or(&[], Vec::as_slice)

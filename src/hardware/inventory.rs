@@ -5,7 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::fact::Fact;
+use super::fact::{Fact, UnknownReason};
 use super::host::BootMode;
 use super::pci::PciDevice;
 use crate::disk::identity::Transport;
@@ -49,6 +49,21 @@ pub struct Inventory {
     pub network_controllers: Fact<Vec<PciDevice>>,
     /// Network interfaces of devices; none that software made.
     pub nics: Fact<Vec<Nic>>,
+}
+
+impl Inventory {
+    /// The same, without what tells this very server and its parts from their likes: for callers who may not see that.
+    #[must_use]
+    pub fn without_serials(mut self) -> Self {
+        let withhold = |fact: &mut Fact<String>| *fact = Fact::unknown(UnknownReason::Withheld);
+        let Serials { system, system_uuid, board, chassis, asset_tag } = &mut self.serials;
+        [system, system_uuid, board, chassis, asset_tag].into_iter().for_each(withhold);
+        let dimms = self.memory.dimms.value_mut().into_iter().flatten();
+        dimms.for_each(|dimm| withhold(&mut dimm.serial));
+        let disks = self.disks.value_mut().into_iter().flatten();
+        disks.flat_map(|disk| [&mut disk.serial, &mut disk.wwn]).for_each(withhold);
+        self
+    }
 }
 
 /// The server as a product, as its firmware calls it (SMBIOS type 1).
