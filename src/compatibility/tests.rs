@@ -3,4 +3,5 @@
 mod drivers;
 mod fixture;
 mod overrides;
+mod pairs;
 mod rules;

@@ -4,6 +4,7 @@
 mod corpora;
 mod file_systems;
 mod fuzz;
+mod gate;
 mod hostile;
 mod logical_volumes;
 mod matrix;

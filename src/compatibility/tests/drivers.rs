@@ -32,104 +32,97 @@ fn blocked(spares_dependencies: bool) -> Known<Option<BlockEvidence>> {
     }))
 }
 
+const LACKS: &[Row] = &[
+    ("nothing", |_| {}, [Pass, Pass, Pass]),
+    (
+        "no module for the controller",
+        |case| {
+            case.drivers().claims.insert(modalias(MEGARAID), Known::Is(set(&[])));
+        },
+        [Fail, Fail, Pass],
+    ),
+    ("the file is gone", |case| case.module("megaraid_sas").place = lost(), [Fail, Pass, Pass]),
+    (
+        "no list names it",
+        |case| {
+            case.module("megaraid_sas").place = ModulePlace::Unindexed("/x.ko".to_owned());
+        },
+        [Fail, Pass, Pass],
+    ),
+    ("no list and no file", |case| case.module("sd_mod").place = ModulePlace::Nowhere, [Fail, Pass, Pass]),
+    ("what it needs is gone", |case| case.module("scsi_mod").place = lost(), [Fail, Pass, Pass]),
+    ("not in the initramfs", |case| case.module("megaraid_sas").is_in_initramfs = false, [Pass, Fail, Pass]),
+    ("the disk's is not in the initramfs", |case| case.module("sd_mod").is_in_initramfs = false, [Pass, Fail, Pass]),
+    ("what it needs is not", |case| case.module("scsi_mod").is_in_initramfs = false, [Pass, Fail, Pass]),
+    (
+        "built in",
+        |case| {
+            for name in ["megaraid_sas", "sd_mod", "scsi_mod", "i40e"] {
+                case.module(name).place = ModulePlace::Builtin;
+                case.module(name).is_in_initramfs = false;
+                case.module(name).block = blocked(false);
+            }
+            case.kernels()[0].initramfs = Known::Is(None);
+        },
+        [Pass, Pass, Pass],
+    ),
+    ("blocked", |case| case.module("megaraid_sas").block = blocked(true), [Fail, Fail, Pass]),
+    ("what it needs is blocked for its own devices", |case| case.module("scsi_mod").block = blocked(true), [Pass; 3]),
+    ("what it needs is blocked", |case| case.module("scsi_mod").block = blocked(false), [Fail, Fail, Pass]),
+    ("the card's is blocked", |case| case.module("i40e").block = blocked(true), [Pass, Pass, Fail]),
+    ("the card's is gone", |case| case.module("i40e").place = lost(), [Pass, Pass, Fail]),
+    ("no initramfs", |case| case.kernels()[0].initramfs = Known::Is(None), [Pass, Fail, Pass]),
+    ("an initramfs that cannot be read", |case| case.kernels()[0].initramfs = why(), [Pass, Unknown, Pass]),
+    ("blocks that cannot be read", |case| case.module("i40e").block = why(), [Pass, Pass, Unknown]),
+    (
+        "patterns that cannot be read",
+        |case| {
+            case.drivers().claims.insert(modalias(SCSI_DISK), why());
+        },
+        [Unknown, Unknown, Pass],
+    ),
+    (
+        "a place that is not known",
+        |case| {
+            case.module("sd_mod").place = ModulePlace::Unknown("why".to_owned());
+        },
+        [Unknown, Pass, Pass],
+    ),
+    (
+        "a device that was not asked about",
+        |case| {
+            case.drivers().claims.remove(&modalias(X722));
+        },
+        [Pass, Pass, Unknown],
+    ),
+    (
+        "a module that nothing is said of",
+        |case| {
+            case.drivers().modules.remove("scsi_mod");
+        },
+        [Unknown, Unknown, Pass],
+    ),
+    ("drivers that are not known", |case| case.kernels()[0].drivers = why(), [Unknown; 3]),
+    ("kernels that are not known", |case| case.evidence().kernels = why(), [Unknown; 3]),
+    ("no kernel", |case| case.kernels().clear(), [Fail; 3]),
+    ("Windows", |case| case.requirements.family = Some(OsFamily::Windows), [Unknown; 3]),
+    ("no disk", |case| case.has_target = false, [Unknown, Unknown, Pass]),
+    ("a disk that hangs on something unknown", |case| case.disk().path = unknown(), [Unknown, Unknown, Pass]),
+    ("a disk that hangs on nothing", |case| case.disk().path = Fact::Known(Vec::new()), [Unknown, Unknown, Pass]),
+    (
+        "a modalias that is none",
+        |case| {
+            case.disk().path = Fact::Known(vec![link("pci", "0", "pci: \u{1b}")]);
+        },
+        [Unknown, Unknown, Pass],
+    ),
+    ("cards that are not known", |case| case.host.nics = unknown(), [Pass, Pass, Unknown]),
+    ("no cards", |case| case.nics().clear(), [Pass, Pass, NotApplicable]),
+];
+
 #[test]
 fn each_way_to_lack_a_driver_is_found() {
-    let rows: &[Row] = &[
-        ("nothing", |_| {}, [Pass, Pass, Pass]),
-        (
-            "no module for the controller",
-            |case| {
-                case.drivers().claims.insert(modalias(MEGARAID), Known::Is(set(&[])));
-            },
-            [Fail, Fail, Pass],
-        ),
-        ("the file is gone", |case| case.module("megaraid_sas").place = lost(), [Fail, Pass, Pass]),
-        (
-            "no list names it",
-            |case| {
-                case.module("megaraid_sas").place = ModulePlace::Unindexed("/x.ko".to_owned());
-            },
-            [Fail, Pass, Pass],
-        ),
-        ("no list and no file", |case| case.module("sd_mod").place = ModulePlace::Nowhere, [Fail, Pass, Pass]),
-        ("what it needs is gone", |case| case.module("scsi_mod").place = lost(), [Fail, Pass, Pass]),
-        ("not in the initramfs", |case| case.module("megaraid_sas").is_in_initramfs = false, [Pass, Fail, Pass]),
-        (
-            "the disk's is not in the initramfs",
-            |case| case.module("sd_mod").is_in_initramfs = false,
-            [Pass, Fail, Pass],
-        ),
-        ("what it needs is not", |case| case.module("scsi_mod").is_in_initramfs = false, [Pass, Fail, Pass]),
-        (
-            "built in",
-            |case| {
-                for name in ["megaraid_sas", "sd_mod", "scsi_mod", "i40e"] {
-                    case.module(name).place = ModulePlace::Builtin;
-                    case.module(name).is_in_initramfs = false;
-                    case.module(name).block = blocked(false);
-                }
-                case.kernels()[0].initramfs = Known::Is(None);
-            },
-            [Pass, Pass, Pass],
-        ),
-        ("blocked", |case| case.module("megaraid_sas").block = blocked(true), [Fail, Fail, Pass]),
-        (
-            "what it needs is blocked for its own devices",
-            |case| case.module("scsi_mod").block = blocked(true),
-            [Pass; 3],
-        ),
-        ("what it needs is blocked", |case| case.module("scsi_mod").block = blocked(false), [Fail, Fail, Pass]),
-        ("the card's is blocked", |case| case.module("i40e").block = blocked(true), [Pass, Pass, Fail]),
-        ("the card's is gone", |case| case.module("i40e").place = lost(), [Pass, Pass, Fail]),
-        ("no initramfs", |case| case.kernels()[0].initramfs = Known::Is(None), [Pass, Fail, Pass]),
-        ("an initramfs that cannot be read", |case| case.kernels()[0].initramfs = why(), [Pass, Unknown, Pass]),
-        ("blocks that cannot be read", |case| case.module("i40e").block = why(), [Pass, Pass, Unknown]),
-        (
-            "patterns that cannot be read",
-            |case| {
-                case.drivers().claims.insert(modalias(SCSI_DISK), why());
-            },
-            [Unknown, Unknown, Pass],
-        ),
-        (
-            "a place that is not known",
-            |case| {
-                case.module("sd_mod").place = ModulePlace::Unknown("why".to_owned());
-            },
-            [Unknown, Pass, Pass],
-        ),
-        (
-            "a device that was not asked about",
-            |case| {
-                case.drivers().claims.remove(&modalias(X722));
-            },
-            [Pass, Pass, Unknown],
-        ),
-        (
-            "a module that nothing is said of",
-            |case| {
-                case.drivers().modules.remove("scsi_mod");
-            },
-            [Unknown, Unknown, Pass],
-        ),
-        ("drivers that are not known", |case| case.kernels()[0].drivers = why(), [Unknown; 3]),
-        ("kernels that are not known", |case| case.evidence().kernels = why(), [Unknown; 3]),
-        ("no kernel", |case| case.kernels().clear(), [Fail; 3]),
-        ("Windows", |case| case.requirements.family = Some(OsFamily::Windows), [Unknown; 3]),
-        ("no disk", |case| case.has_target = false, [Unknown, Unknown, Pass]),
-        ("a disk that hangs on something unknown", |case| case.disk().path = unknown(), [Unknown, Unknown, Pass]),
-        ("a disk that hangs on nothing", |case| case.disk().path = Fact::Known(Vec::new()), [Unknown, Unknown, Pass]),
-        (
-            "a modalias that is none",
-            |case| {
-                case.disk().path = Fact::Known(vec![link("pci", "0", "pci: \u{1b}")]);
-            },
-            [Unknown, Unknown, Pass],
-        ),
-        ("cards that are not known", |case| case.host.nics = unknown(), [Pass, Pass, Unknown]),
-        ("no cards", |case| case.nics().clear(), [Pass, Pass, NotApplicable]),
-    ];
-    for (what, change, expected) in rows {
+    for (what, change, expected) in LACKS {
         let mut case = Case::fit();
         change(&mut case);
         assert_eq!(statuses(&case), *expected, "{what}");
