@@ -133,6 +133,13 @@ pub enum ModulePlace {
     File(String),
     /// In this file, but modules.dep does not name it, so that it is not found.
     Unindexed(String),
+    /// In a file that was made for another kernel, which this one does not load.
+    Misfit {
+        /// The file.
+        path: String,
+        /// The release of that kernel.
+        built_for: String,
+    },
     /// Nowhere: modules.dep names this file, which is not there.
     Lost(String),
     /// Nowhere.
@@ -205,6 +212,10 @@ impl ModuleEvidence {
     fn shorten(&mut self) {
         match &mut self.place {
             ModulePlace::Builtin | ModulePlace::Nowhere => {}
+            ModulePlace::Misfit { path, built_for } => {
+                report::shorten(path);
+                report::shorten(built_for);
+            }
             ModulePlace::File(text)
             | ModulePlace::Unindexed(text)
             | ModulePlace::Lost(text)

@@ -11,11 +11,12 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::check::{self, Checks};
+use super::evidence::Modalias;
 use super::facts::cloud_init::first_statement;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::ini::Ini;
 use super::facts::kernel::{alias, modinfo, modules};
-use super::facts::{Known, boot, glob, initramfs};
+use super::facts::{Known, boot, drivers, glob, initramfs};
 use super::fs::fat::FatFs;
 use super::fs::ntfs::NtfsFs;
 use super::fs::{Entry, FileSystem, FsError, FsKind, Identity, Kind, Metadata};
@@ -151,10 +152,12 @@ fn look_into(path: &'static str, data: &[u8]) {
     let facts = Facts::gather(&root, BootFacts::read(&root, Known::Unknown(String::new())));
     let Ok(checks) = Checks::built_in() else { return };
     drop(check::evaluate(&checks, &facts, &Profile::default()).bounded());
+    let Ok(device) = Modalias::new("pci:v1") else { return };
+    drop(drivers::evidence(&facts, &[device]).bounded());
 }
 
 /// Enough of an image for every kind of check to have something to look at.
-const REST: [(&str, &str); 9] = [
+const REST: [(&str, &str); 10] = [
     ("etc/os-release", "ID=debian\nVERSION_ID=12\n"),
     ("etc/default/grub", "GRUB_CMDLINE_LINUX=\"console=ttyS0\"\n"),
     ("usr/lib/systemd/systemd", "\x7fELF"),
@@ -167,6 +170,7 @@ const REST: [(&str, &str); 9] = [
     ("etc/cloud/cloud.cfg", "datasource_list: [ConfigDrive]\n"),
     ("boot/vmlinuz-6.1.0", "MZ"),
     ("lib/modules/6.1.0/modules.dep", "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n"),
+    ("lib/modules/6.1.0/modules.alias", "alias pci:* a\n"),
 ];
 
 /// A file system of a few files. A path that is the begin of another one's is a directory.

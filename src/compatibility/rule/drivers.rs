@@ -119,6 +119,7 @@ fn loadable(name: &str, module: &ModuleEvidence, role: Role) -> Outcome {
         ModulePlace::Builtin => Outcome::pass(format!("{name} is built in")),
         ModulePlace::File(path) => unblocked(name, path, module, role),
         ModulePlace::Unindexed(path) => Outcome::fail(format!("modules.dep does not name {path}: depmod must be run")),
+        ModulePlace::Misfit { path, built_for } => Outcome::fail(format!("{path} was made for {built_for}")),
         ModulePlace::Lost(path) => Outcome::fail(format!("{path} is missing")),
         ModulePlace::Nowhere => Outcome::fail(format!("{name} is missing")),
         ModulePlace::Unknown(reason) => Outcome::unknown(reason),

@@ -26,7 +26,7 @@ fn same_model(question: &Question<'_>) -> Outcome {
         Likeness::Same => Outcome::pass("it came from the same model"),
         Likeness::Different(_) => Outcome::fail(format!("it came from {image}, and this server is {host}")),
         Likeness::Unknown(_) => {
-            Outcome::unknown(format!("whether {image}, which it came from, is {host}, as this server is, is not known"))
+            Outcome::unknown(format!("it came from {image}, and this server is {host}: that may be the same or not"))
         }
     };
     outcome.with("manifest: source_hardware_model", image.to_string()).with("server: model", host.to_string())

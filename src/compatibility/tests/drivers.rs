@@ -49,6 +49,14 @@ const LACKS: &[Row] = &[
         },
         [Fail, Pass, Pass],
     ),
+    (
+        "made for another kernel",
+        |case| {
+            case.module("megaraid_sas").place =
+                ModulePlace::Misfit { path: "/x.ko".to_owned(), built_for: "5.0".to_owned() };
+        },
+        [Fail, Pass, Pass],
+    ),
     ("no list and no file", |case| case.module("sd_mod").place = ModulePlace::Nowhere, [Fail, Pass, Pass]),
     ("what it needs is gone", |case| case.module("scsi_mod").place = lost(), [Fail, Pass, Pass]),
     ("not in the initramfs", |case| case.module("megaraid_sas").is_in_initramfs = false, [Pass, Fail, Pass]),

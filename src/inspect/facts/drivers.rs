@@ -26,6 +26,12 @@ const MAX_STEPS: u64 = 1 << 30;
 /// Most modules of a kernel that are said something of.
 const MAX_MODULES: usize = 256;
 
+/// Directories of modules that came from elsewhere than the kernel's package, and may be of another kernel. Those of
+/// `weak-updates` are, and were found to fit.
+const ADDED: [&str; 2] = ["/extra/", "/updates/"];
+/// Most of them that are read, which takes time.
+const MAX_READ: u32 = 32;
+
 /// What an image has that its servers must match, with what its kernels have for these devices. What its disk is for is not
 /// among the facts of its files.
 pub fn evidence(facts: &Facts<'_>, devices: &[Modalias]) -> BootEvidence {
@@ -43,59 +49,99 @@ fn kernels(facts: &Facts<'_>, devices: &[Modalias]) -> Known<Vec<KernelEvidence>
     if devices.is_empty() {
         return Known::Unknown("no device was asked about".to_owned());
     }
-    let steps = Cell::new(MAX_STEPS);
-    let of = |kernel: &Kernel| KernelEvidence {
-        release: kernel.release.clone(),
-        initramfs: kernel.initramfs.map(|initramfs| initramfs.as_ref().map(|initramfs| initramfs.path.clone())),
-        drivers: drivers(facts, kernel, devices, &steps),
-    };
-    facts.boot.kernels.map(|kernels| kernel::that_count(kernels).into_iter().map(of).collect())
+    let search = Search { facts, devices, steps: Cell::new(MAX_STEPS), reads: Cell::new(MAX_READ) };
+    facts
+        .boot
+        .kernels
+        .map(|kernels| kernel::that_count(kernels).into_iter().map(|kernel| search.kernel(kernel)).collect())
 }
 
-fn drivers(facts: &Facts<'_>, kernel: &Kernel, devices: &[Modalias], steps: &Cell<u64>) -> Known<DriverEvidence> {
-    let Some(directory) = &kernel.directory else {
-        return Known::Unknown("the kernel has no directory of modules".to_owned());
-    };
-    let aliases = Aliases::read(facts.root, directory, &kernel.builtin);
-    let modaliases: Vec<&str> = devices.iter().map(Modalias::as_str).collect();
-    let claims: BTreeMap<_, _> = devices.iter().cloned().zip(aliases.drivers_for(&modaliases, steps)).collect();
-    let claimed: BTreeSet<String> = claims.values().filter_map(Known::as_known).flatten().cloned().collect();
-    let needed = match modules::needed(facts.root, directory, &claimed) {
-        Ok(needed) => needed,
-        Err(error) => return Known::Unknown(chain(&error)),
-    };
-    let names: BTreeSet<&String> = claimed.iter().chain(needed.values().flatten()).collect();
-    if names.len() > MAX_MODULES {
-        return Known::Unknown(format!("more than {MAX_MODULES} modules are for the devices that were asked about"));
+/// A search for the drivers of devices, and what may still be spent on it.
+struct Search<'a> {
+    facts: &'a Facts<'a>,
+    devices: &'a [Modalias],
+    /// Bytes that may still be compared.
+    steps: Cell<u64>,
+    /// Modules that may still be read.
+    reads: Cell<u32>,
+}
+
+impl Search<'_> {
+    fn kernel(&self, kernel: &Kernel) -> KernelEvidence {
+        KernelEvidence {
+            release: kernel.release.clone(),
+            initramfs: kernel.initramfs.map(|initramfs| initramfs.as_ref().map(|initramfs| initramfs.path.clone())),
+            drivers: self.drivers(kernel),
+        }
     }
-    let module = |name: &String| {
-        let needs = needed.get(name).cloned().unwrap_or_default();
-        (name.clone(), module(facts, kernel, name, needs))
-    };
-    Known::Is(DriverEvidence { modules: names.into_iter().map(module).collect(), claims })
-}
 
-fn module(facts: &Facts<'_>, kernel: &Kernel, name: &str, needs: BTreeSet<String>) -> ModuleEvidence {
-    let is_in = |initramfs: &Initramfs| initramfs.modules.contains_key(name);
-    ModuleEvidence {
-        place: place(facts, kernel, name),
-        is_in_initramfs: kernel.initramfs.as_known().and_then(Option::as_ref).is_some_and(is_in),
-        block: block(facts, kernel, name),
-        needs,
+    fn drivers(&self, kernel: &Kernel) -> Known<DriverEvidence> {
+        let Some(directory) = &kernel.directory else {
+            return Known::Unknown("the kernel has no directory of modules".to_owned());
+        };
+        let aliases = Aliases::read(self.facts.root, directory, &kernel.builtin);
+        let modaliases: Vec<&str> = self.devices.iter().map(Modalias::as_str).collect();
+        let drivers = aliases.drivers_for(&modaliases, &self.steps);
+        let claims: BTreeMap<_, _> = self.devices.iter().cloned().zip(drivers).collect();
+        let claimed: BTreeSet<String> = claims.values().filter_map(Known::as_known).flatten().cloned().collect();
+        let needed = match modules::needed(self.facts.root, directory, &claimed) {
+            Ok(needed) => needed,
+            Err(error) => return Known::Unknown(chain(&error)),
+        };
+        let names: BTreeSet<&String> = claimed.iter().chain(needed.values().flatten()).collect();
+        if names.len() > MAX_MODULES {
+            return Known::Unknown(format!(
+                "more than {MAX_MODULES} modules are for the devices that were asked about"
+            ));
+        }
+        let module = |name: &String| {
+            let needs = needed.get(name).cloned().unwrap_or_default();
+            (name.clone(), self.module(kernel, name, needs))
+        };
+        Known::Is(DriverEvidence { modules: names.into_iter().map(module).collect(), claims })
     }
-}
 
-fn place(facts: &Facts<'_>, kernel: &Kernel, name: &str) -> ModulePlace {
-    match kernel.place(name) {
-        Place::Builtin => ModulePlace::Builtin,
-        Place::Unindexed(path) => ModulePlace::Unindexed(path.to_owned()),
-        Place::Nowhere => ModulePlace::Nowhere,
-        Place::Unknown(reason) => ModulePlace::Unknown(reason.to_owned()),
-        Place::Loadable(path) => match facts.root.find(path) {
-            Ok(Some(found)) if found.metadata.kind == Kind::File => ModulePlace::File(path.to_owned()),
-            Ok(_) => ModulePlace::Lost(path.to_owned()),
-            Err(error) => ModulePlace::Unknown(chain(&error)),
-        },
+    fn module(&self, kernel: &Kernel, name: &str, needs: BTreeSet<String>) -> ModuleEvidence {
+        let is_in = |initramfs: &Initramfs| initramfs.modules.contains_key(name);
+        ModuleEvidence {
+            place: self.place(kernel, name),
+            is_in_initramfs: kernel.initramfs.as_known().and_then(Option::as_ref).is_some_and(is_in),
+            block: block(self.facts, kernel, name),
+            needs,
+        }
+    }
+
+    fn place(&self, kernel: &Kernel, name: &str) -> ModulePlace {
+        match kernel.place(name) {
+            Place::Builtin => ModulePlace::Builtin,
+            Place::Unindexed(path) => ModulePlace::Unindexed(path.to_owned()),
+            Place::Nowhere => ModulePlace::Nowhere,
+            Place::Unknown(reason) => ModulePlace::Unknown(reason.to_owned()),
+            Place::Loadable(path) => match self.facts.root.find(path) {
+                Ok(Some(found)) if found.metadata.kind == Kind::File => self.file(kernel, path),
+                Ok(_) => ModulePlace::Lost(path.to_owned()),
+                Err(error) => ModulePlace::Unknown(chain(&error)),
+            },
+        }
+    }
+
+    /// A file of a module, which is there. One of the kernel's package is for this kernel.
+    fn file(&self, kernel: &Kernel, path: &str) -> ModulePlace {
+        if !ADDED.iter().any(|directory| path.contains(directory)) {
+            return ModulePlace::File(path.to_owned());
+        }
+        let Some(left) = self.reads.get().checked_sub(1) else {
+            return ModulePlace::Unknown(format!("more than {MAX_READ} modules are not of the kernel's package"));
+        };
+        self.reads.set(left);
+        match (self.facts.boot.module_info)(self.facts.root, path) {
+            Known::Unknown(why) => ModulePlace::Unknown(format!("{path}: {why}")),
+            Known::Is(info) => match info.release() {
+                Some(release) if release == kernel.release => ModulePlace::File(path.to_owned()),
+                Some(release) => ModulePlace::Misfit { path: path.to_owned(), built_for: release.to_owned() },
+                None => ModulePlace::Unknown(format!("{path} does not say which kernel it is for")),
+            },
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use crate::inspect::evidence::{
 };
 use crate::inspect::facts::Known;
 use crate::inspect::facts::gather::{BootFacts, Facts};
-use crate::inspect::facts::test_tree::{Tree, initramfs};
+use crate::inspect::facts::test_tree::{Tree, initramfs, module};
 
 const NVME: &str = "pci:v0000144Dd0000A808sv0000144Dsd0000A801bc01sc08i02";
 const SCSI_DISK: &str = "scsi:t-0x00";
@@ -100,6 +100,25 @@ fn a_module_that_is_removed_is_lost_or_not_in_the_initramfs() {
 }
 
 #[test]
+fn a_module_from_elsewhere_must_have_been_made_for_the_kernel() {
+    let place = |directory: &str, content: Vec<u8>| {
+        let tree = image();
+        write(&tree, "modules.dep", &format!("{directory}/nvme.ko:\n"));
+        tree.file(&format!("{DIRECTORY}/{directory}/nvme.ko"), content);
+        drivers(&tree).modules["nvme"].place.clone()
+    };
+    let path = |directory: &str| format!("/{DIRECTORY}/{directory}/nvme.ko");
+    let [right, wrong] = ["6.1.0-1", "6.0.0"].map(|release| module(&[&format!("vermagic={release} SMP mod_unload")]));
+    assert_eq!(place("updates/dkms", right), ModulePlace::File(path("updates/dkms")));
+    let misfit = ModulePlace::Misfit { path: path("extra"), built_for: "6.0.0".to_owned() };
+    assert_eq!(place("extra", wrong.clone()), misfit);
+    assert_eq!(place("weak-updates", wrong), ModulePlace::File(path("weak-updates")), "it was found to fit");
+    for content in [b"no module".to_vec(), module(&["license=GPL"])] {
+        assert!(matches!(place("extra", content), ModulePlace::Unknown(_)));
+    }
+}
+
+#[test]
 fn what_keeps_a_module_from_being_loaded_is_told_with_its_place() {
     let block = |tree: &Tree| drivers(tree).modules["nvme"].block.as_known().expect("known").clone().expect("blocked");
     let tree = image();
@@ -157,6 +176,17 @@ fn hostile_lists_make_no_long_answer() {
     let needs: String = (0..300).map(|number| format!(" kernel/m{number}.ko")).collect();
     write(&tree, "modules.dep", &format!("kernel/nvme.ko:{needs}\n"));
     assert!(matches!(kernel(&tree).drivers, Known::Unknown(why) if why.starts_with("more than 256")));
+
+    let tree = image();
+    let needs: String = (0..33).map(|number| format!(" extra/m{number}.ko")).collect();
+    let lines: String = (0..33).map(|number| format!("extra/m{number}.ko:\n")).collect();
+    write(&tree, "modules.dep", &format!("kernel/nvme.ko:{needs}\n{lines}"));
+    for number in 0..33 {
+        tree.file(&format!("{DIRECTORY}/extra/m{number}.ko"), module(&["vermagic=6.1.0-1"]));
+    }
+    let modules = drivers(&tree).modules;
+    let unknown = modules.values().filter(|module| matches!(module.place, ModulePlace::Unknown(_)));
+    assert_eq!(unknown.count(), 1, "no more are read");
 
     let tree = image();
     let name = |number: usize| format!("{number:03}{}", "\u{1b}".repeat(60));
