@@ -5,6 +5,7 @@
 pub mod agent;
 pub mod byte_size;
 pub mod clock;
+pub mod compatibility;
 pub mod config;
 pub mod daemon;
 pub mod disk;

@@ -116,7 +116,8 @@ impl Agent {
         let (running, device) = self.open(running, &target.disk)?;
         let (_, profile) = self.profile(&Choice::default())?;
         let logical_block_size = Some(target.disk.logical_block_size);
-        let request = LookRequest { logical_block_size, profile, checks: self.inspection.checks.clone() };
+        let request =
+            LookRequest { logical_block_size, profile, checks: self.inspection.checks.clone(), devices: Vec::new() };
         let store = Store { settings, manifest, inspector: self.inspection.inspector.clone(), request };
         spawn("capture", running, {
             let operation = operation.clone();
@@ -200,7 +201,7 @@ impl Agent {
                 min_memory_bytes: 0,
             },
             content: unknown_content(target.layout),
-            source_hardware_model: host.model.product_name,
+            source_hardware_model: host.dmi.system.product_name.into_value(),
             capture: None,
             plugin_report: None,
             parent: None,

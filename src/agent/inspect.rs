@@ -79,6 +79,7 @@ impl Agent {
             logical_block_size,
             profile: profile.clone(),
             checks: self.inspection.checks.clone(),
+            devices: Vec::new(),
         };
         let examination = match subject {
             Subject::Disk(selector) => self.inspect_disk(selector, &request, cancel)?,
@@ -148,6 +149,7 @@ impl Agent {
             logical_block_size: Some(plan.disk.logical_block_size),
             profile: plan.profile.clone(),
             checks: self.inspection.checks.clone(),
+            devices: Vec::new(),
         };
         (plan.policy != Policy::Off).then(|| inspection::Inspection {
             policy: plan.policy,

@@ -7,6 +7,8 @@ use std::fmt;
 use std::path::Path;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use super::sysfs;
 
 /// Longest serial, world-wide name or model, in characters. NVMe has 40, SCSI some more.
@@ -56,10 +58,9 @@ impl FromStr for DeviceNumber {
 }
 
 /// How a disk is attached.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Transport {
-    /// Nothing says how.
-    Unknown,
     /// NVMe over PCIe or fabrics.
     Nvme,
     /// SATA or PATA.
@@ -80,6 +81,10 @@ pub enum Transport {
     Mmc,
     /// A loop device.
     Loop,
+    /// Nothing says how, or in a word that this version of the program does not have.
+    #[default]
+    #[serde(other)]
+    Unknown,
 }
 
 impl Transport {

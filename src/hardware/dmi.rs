@@ -1,21 +1,29 @@
-//! The hardware model, as the firmware tells it through DMI (SMBIOS).
+//! What the firmware calls the server and its parts: DMI (SMBIOS), as the kernel shows it in `class/dmi/id`.
 //!
 //! Vendors leave placeholders in these fields. A placeholder is no value: two servers that are both `Default string` are
 //! not the same model.
 
-use crate::disk::roots::Roots;
-use crate::disk::sysfs;
+use std::path::Path;
 
-/// Longest value, in characters.
-const MAX_VALUE_CHARS: usize = 256;
+use super::fact::{Fact, UnknownReason};
+use super::inventory::{Bios, Board, Chassis, Serials, System};
+use super::read;
+use crate::disk::roots::Roots;
+
 /// What vendors leave behind instead of a value, in lower case.
-const PLACEHOLDERS: [&str; 28] = [
+const PLACEHOLDERS: [&str; 37] = [
+    "03000200-0400-0500-0006-000700080009",
     "0123456789",
     "123456789",
     "all series",
+    "asset tag",
+    "base board asset tag",
     "base board manufacturer",
     "base board product name",
+    "base board serial number",
     "baseboard product name",
+    "chassis asset tag",
+    "chassis serial number",
     "default",
     "default string",
     "empty",
@@ -23,6 +31,7 @@ const PLACEHOLDERS: [&str; 28] = [
     "invalid",
     "n/a",
     "na",
+    "no asset tag",
     "no dmi",
     "none",
     "not applicable",
@@ -34,111 +43,108 @@ const PLACEHOLDERS: [&str; 28] = [
     "product name",
     "system manufacturer",
     "system product name",
+    "system serial number",
     "system version",
     "to be filled by o.e.m.",
+    "unassigned",
     "undefined",
     "unknown",
 ];
+/// The forms of a case that SMBIOS has for "other" and "unknown".
+const KINDS_UNKNOWN: [u32; 2] = [1, 2];
 
-/// What DMI says of the server. A value that cannot be read, or is a placeholder, is absent.
+/// What DMI says that is not for one server alone.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct HardwareModel {
-    /// System manufacturer.
-    pub sys_vendor: Option<String>,
-    /// System product name: the model.
-    pub product_name: Option<String>,
-    /// System version.
-    pub product_version: Option<String>,
-    /// Board manufacturer.
-    pub board_vendor: Option<String>,
-    /// Board product name.
-    pub board_name: Option<String>,
-    /// Firmware version.
-    pub bios_version: Option<String>,
+pub struct Dmi {
+    /// The server as a product.
+    pub system: System,
+    /// Its main board.
+    pub board: Board,
+    /// Its case.
+    pub chassis: Chassis,
+    /// Its firmware.
+    pub bios: Bios,
 }
 
-impl HardwareModel {
-    /// Reads the model.
+impl Dmi {
+    /// Reads it.
     pub fn read(roots: &Roots) -> Self {
         let directory = roots.sys.join("class/dmi/id");
-        let value = |name: &str| sysfs::text(&directory.join(name)).filter(|value| is_value(value));
+        let text = |name: &str| text(&directory.join(name));
+        let kind = read::number(&directory.join("chassis_type")).and_then(|kind| {
+            if KINDS_UNKNOWN.contains(&kind) {
+                Fact::unknown_for(UnknownReason::Placeholder, &kind.to_string())
+            } else {
+                Fact::Known(kind)
+            }
+        });
         Self {
-            sys_vendor: value("sys_vendor"),
-            product_name: value("product_name"),
-            product_version: value("product_version"),
-            board_vendor: value("board_vendor"),
-            board_name: value("board_name"),
-            bios_version: value("bios_version"),
+            system: System {
+                vendor: text("sys_vendor"),
+                product_name: text("product_name"),
+                product_version: text("product_version"),
+                product_sku: text("product_sku"),
+                product_family: text("product_family"),
+            },
+            board: Board { vendor: text("board_vendor"), name: text("board_name"), version: text("board_version") },
+            chassis: Chassis { vendor: text("chassis_vendor"), kind, version: text("chassis_version") },
+            bios: Bios { vendor: text("bios_vendor"), version: text("bios_version"), date: text("bios_date") },
         }
     }
 }
 
-fn is_value(text: &str) -> bool {
+/// The serial numbers, which the kernel shows to root alone.
+pub fn serials(roots: &Roots) -> Serials {
+    let text = |name: &str| text(&roots.sys.join("class/dmi/id").join(name));
+    Serials {
+        system: text("product_serial"),
+        system_uuid: text("product_uuid"),
+        board: text("board_serial"),
+        chassis: text("chassis_serial"),
+        asset_tag: text("chassis_asset_tag"),
+    }
+}
+
+fn text(path: &Path) -> Fact<String> {
+    meaningful(read::text(path))
+}
+
+/// What a firmware says, unless it is a placeholder.
+pub(super) fn meaningful(text: Fact<String>) -> Fact<String> {
+    text.and_then(|text| {
+        if is_placeholder(&text) { Fact::unknown_for(UnknownReason::Placeholder, &text) } else { Fact::Known(text) }
+    })
+}
+
+fn is_placeholder(text: &str) -> bool {
     let lower = text.to_lowercase();
-    let filler = lower.chars().all(|c| matches!(c, '0' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
-    let placeholder = PLACEHOLDERS.contains(&lower.as_str()) || lower.starts_with("to be filled");
-    !filler && !placeholder && text.chars().count() <= MAX_VALUE_CHARS
+    let filler = lower.chars().all(|c| matches!(c, '0' | 'f' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
+    filler || PLACEHOLDERS.contains(&lower.as_str()) || lower.starts_with("to be filled")
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
-
-    use super::{HardwareModel, is_value};
-    use crate::disk::roots::Roots;
-
-    fn model(values: &[(&str, &str)]) -> HardwareModel {
-        let dir = tempfile::tempdir().expect("tempdir");
-        let id = dir.path().join("sys/class/dmi/id");
-        fs::create_dir_all(&id).expect("directory");
-        for (name, value) in values {
-            fs::write(id.join(name), value).expect("write");
-        }
-        HardwareModel::read(&Roots::below(dir.path()))
-    }
+    use super::is_placeholder;
 
     #[test]
-    fn a_server_tells_its_model() {
-        let model = model(&[
-            ("sys_vendor", "Huawei\n"),
-            ("product_name", "2288H V5 \n"),
-            ("product_version", "V100R005\n"),
-            ("board_vendor", "Huawei\n"),
-            ("board_name", "BC11SPSCB10\n"),
-            ("bios_version", "7.97\n"),
-        ]);
-        let expected = HardwareModel {
-            sys_vendor: Some("Huawei".to_owned()),
-            product_name: Some("2288H V5".to_owned()),
-            product_version: Some("V100R005".to_owned()),
-            board_vendor: Some("Huawei".to_owned()),
-            board_name: Some("BC11SPSCB10".to_owned()),
-            bios_version: Some("7.97".to_owned()),
-        };
-        assert_eq!(model, expected);
-    }
-
-    #[test]
-    fn placeholders_and_missing_values_are_absent() {
-        let model = model(&[
-            ("sys_vendor", "To be filled by O.E.M.\n"),
-            ("product_name", "System Product Name\n"),
-            ("product_version", "Default string\n"),
-            ("board_vendor", "None\n"),
-            ("board_name", "   \n"),
-        ]);
-        assert_eq!(model, HardwareModel::default());
-        for placeholder in ["00000000", "x.x", "...", "Not Specified", "To Be Filled By OEM", "N/A", &"M".repeat(257)] {
-            assert!(!is_value(placeholder), "{placeholder}");
+    fn what_vendors_leave_behind_is_no_value() {
+        for placeholder in [
+            "To be filled by O.E.M.",
+            "To Be Filled By OEM",
+            "System Product Name",
+            "Default string",
+            "Not Specified",
+            "N/A",
+            "00000000",
+            "x.x",
+            "...",
+            "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
+            "03000200-0400-0500-0006-000700080009",
+        ] {
+            assert!(is_placeholder(placeholder), "{placeholder}");
         }
-        for value in ["0x", "Oxide", "2288H V5", "1.0", "Nonesuch"] {
-            assert_eq!(is_value(value), value != "0x", "{value}");
+        for value in ["2288H V5", "Oxide", "1.0", "Nonesuch", "Purley", "OEM-7"] {
+            assert!(!is_placeholder(value), "{value}");
         }
-    }
-
-    #[test]
-    fn hostile_values_are_made_printable() {
-        let model = model(&[("product_name", "R740\u{1b}[8m\u{202e}")]);
-        assert_eq!(model.product_name.as_deref(), Some("R740\\u{1b}[8m\\u{202e}"));
     }
 }

@@ -1,14 +1,16 @@
 //! The server and the system that runs on it.
 
+use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
-use super::dmi::HardwareModel;
+use super::dmi::Dmi;
 use crate::disk::roots::Roots;
 use crate::disk::sysfs;
 use crate::text::printable;
 
 /// How the firmware started the running system.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum BootMode {
     /// Through UEFI.
     Uefi,
@@ -31,8 +33,8 @@ pub struct HostFacts {
     pub boot_id: Option<String>,
     /// How the system was started.
     pub boot_mode: BootMode,
-    /// The hardware model.
-    pub model: HardwareModel,
+    /// What the firmware calls the server and its parts.
+    pub dmi: Dmi,
     /// Logical CPUs; 0 if unknown.
     pub cpu_count: u32,
     /// Main memory, in bytes; 0 if unknown.
@@ -57,7 +59,7 @@ pub fn host_facts(roots: &Roots) -> HostFacts {
         kernel_release: System::kernel_version().ok().map(|release| printable(&release)),
         boot_id: boot_id(roots),
         boot_mode: boot_mode(roots),
-        model: HardwareModel::read(roots),
+        dmi: Dmi::read(roots),
         cpu_count: system.as_ref().map_or(0, |system| u32::try_from(system.cpus().len()).unwrap_or(u32::MAX)),
         memory_bytes: system.as_ref().map_or(0, System::total_memory),
     }
@@ -68,7 +70,8 @@ pub fn boot_id(roots: &Roots) -> Option<String> {
     sysfs::text(&roots.proc.join("sys/kernel/random/boot_id"))
 }
 
-fn boot_mode(roots: &Roots) -> BootMode {
+/// How the system was started: the kernel shows `firmware/efi` if UEFI did.
+pub(super) fn boot_mode(roots: &Roots) -> BootMode {
     if roots.sys.join("firmware/efi").is_dir() { BootMode::Uefi } else { BootMode::Bios }
 }
 
@@ -78,14 +81,14 @@ mod tests {
 
     use super::{BootMode, host_facts};
     use crate::disk::roots::Roots;
-    use crate::hardware::dmi::HardwareModel;
 
     #[test]
     fn facts_shown_as_files_come_from_the_roots() {
         let dir = tempfile::tempdir().expect("tempdir");
         let roots = Roots::below(dir.path());
         let empty = host_facts(&roots);
-        assert_eq!((empty.boot_id, empty.boot_mode, empty.model), (None, BootMode::Bios, HardwareModel::default()));
+        assert_eq!((empty.boot_id, empty.boot_mode), (None, BootMode::Bios));
+        assert_eq!(empty.dmi.system.product_name.value(), None);
 
         fs::create_dir_all(dir.path().join("sys/firmware/efi")).expect("directory");
         fs::create_dir_all(dir.path().join("proc/sys/kernel/random")).expect("directory");

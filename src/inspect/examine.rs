@@ -10,11 +10,12 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::check::{self, Checks};
-use super::facts::Known;
+use super::evidence::{BootEvidence, DiskEvidence, MAX_DEVICES, Modalias};
 use super::facts::boot::efi;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::layout::Layout;
 use super::facts::os::{Family, Os as FoundOs};
+use super::facts::{Known, drivers};
 use super::fs::directory::DirectoryFs;
 use super::profile::Profile;
 use super::reader::{DiskReader, Metered};
@@ -22,7 +23,7 @@ use super::report::{Report, Verdicts, shorten};
 use super::root::assemble::{Installed, Part, assemble, boot_partitions};
 use super::root::{Root, Unreached};
 use super::volumes;
-use crate::disk::table::{PartitionTable, TableKind};
+use crate::disk::table::{PartitionTable, TableError, TableKind};
 use crate::image::manifest::{Manifest, Os, OsFamily};
 use crate::text::chain;
 
@@ -43,6 +44,9 @@ pub struct Request {
     pub profile: Profile,
     /// What is checked.
     pub checks: Arc<Checks>,
+    /// Devices that its kernels should have drivers for; those beyond [`MAX_DEVICES`] are not looked at.
+    #[serde(default)]
+    pub devices: Vec<Modalias>,
 }
 
 /// What was found.
@@ -51,6 +55,8 @@ pub struct Request {
 pub struct Examination {
     /// What the checks came to.
     pub report: Report,
+    /// What servers must match.
+    pub evidence: BootEvidence,
     /// The installed system; none if it is not known.
     pub os: Option<Os>,
     /// What could not be looked into, and why.
@@ -93,7 +99,7 @@ impl Examination {
         if let Some(os) = &mut self.os {
             [&mut os.distro, &mut os.version, &mut os.architecture].into_iter().for_each(shorten);
         }
-        Self { report: self.report.bounded(), ..self }
+        Self { report: self.report.bounded(), evidence: self.evidence.bounded(), ..self }
     }
 
     /// Says in a manifest what was found.
@@ -106,18 +112,24 @@ impl Examination {
 /// Looks into a disk or image.
 pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
     let disk: Rc<dyn DiskReader> = Rc::new(Metered::new(disk.clone(), MAX_READ_BYTES));
-    let table = match table(&*disk, request.logical_block_size) {
+    let evidence = Known::from_result(disk_evidence(&*disk));
+    let found = look(&disk, request);
+    Examination { evidence: BootEvidence { disk: evidence, ..found.evidence }, ..found }.bounded()
+}
+
+fn look(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
+    let table = match table(&**disk, request.logical_block_size) {
         Ok(table) => table,
         Err(why) => return unknown(request, &why, Vec::new()),
     };
-    let parts::Found { parts, mut notes } = parts::find(&disk, &table);
+    let parts::Found { parts, mut notes } = parts::find(disk, &table);
     let assembled = assemble(&parts);
     notes.extend(assembled.unread);
     match assembled.systems.as_slice() {
         [system] => of_system(
             system,
             &parts,
-            Layout::read(&*disk, &table, (system.partition > 0).then_some(system.partition)),
+            Layout::read(&**disk, &table, (system.partition > 0).then_some(system.partition)),
             request,
             notes,
         ),
@@ -132,7 +144,7 @@ pub fn examine(disk: &Rc<dyn DiskReader>, request: &Request) -> Examination {
 
 /// Looks at the running system.
 pub fn examine_host(request: &Request) -> Examination {
-    match DirectoryFs::open(Path::new("/")) {
+    let found = match DirectoryFs::open(Path::new("/")) {
         Ok(files) => {
             let root = Root::new(Box::new(files));
             let layout = Known::Unknown("a running system is not looked at as a disk".to_owned());
@@ -140,7 +152,8 @@ pub fn examine_host(request: &Request) -> Examination {
             of_facts(&Facts::gather(&root, boot), request, Vec::new())
         }
         Err(error) => unknown(request, &chain(&error), Vec::new()),
-    }
+    };
+    found.bounded()
 }
 
 fn of_system(
@@ -172,7 +185,9 @@ fn of_facts(facts: &Facts<'_>, request: &Request, notes: Vec<String>) -> Examina
     let architecture = report.architecture.clone().unwrap_or_default();
     let found = facts.os.as_known().and_then(Option::as_ref);
     let os = found.map(|os| manifest_os(os, architecture));
-    Examination { report, os, notes, read_bytes: 0, fetched_bytes: 0 }.bounded()
+    let devices = &request.devices[..request.devices.len().min(MAX_DEVICES)];
+    let evidence = drivers::evidence(facts, devices);
+    Examination { report, evidence, os, notes, read_bytes: 0, fetched_bytes: 0 }
 }
 
 fn manifest_os(os: &FoundOs, architecture: String) -> Os {
@@ -181,6 +196,24 @@ fn manifest_os(os: &FoundOs, architecture: String) -> Os {
         Family::Windows => OsFamily::Windows,
     };
     Os { family, distro: os.id.clone(), version: os.version.clone().unwrap_or_default(), architecture }
+}
+
+/// What the partition table is for, whatever the disk is that it is on.
+fn disk_evidence(disk: &dyn DiskReader) -> Result<DiskEvidence, TableError> {
+    let mut evidence = DiskEvidence::default();
+    for size in BLOCK_SIZES {
+        let table = volumes::read_table(disk, size)?;
+        let ends = table.partitions.iter().map(|part| part.offset_bytes.saturating_add(part.size_bytes));
+        match table.kind {
+            TableKind::Gpt => {
+                evidence.gpt_block_sizes.insert(size);
+                evidence.end_bytes = ends.max();
+            }
+            // Numbers of an MBR are of 512 bytes, which is tried first.
+            TableKind::Mbr | TableKind::None => evidence.end_bytes = evidence.end_bytes.or(ends.max()),
+        }
+    }
+    Ok(evidence)
 }
 
 /// The partition table, for whichever block size shows one.

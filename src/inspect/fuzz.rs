@@ -14,13 +14,14 @@ use std::path::Path;
 use std::rc::Rc;
 
 use super::check::{self, Checks};
+use super::evidence::Modalias;
 use super::facts::boot::efi;
 use super::facts::cloud_init::first_statement;
 use super::facts::cmdline::CommandLine;
 use super::facts::gather::{BootFacts, Facts};
 use super::facts::ini::Ini;
 use super::facts::kernel::{alias, modinfo, modules};
-use super::facts::{Known, boot, glob, initramfs, sysv};
+use super::facts::{Known, boot, drivers, glob, initramfs, sysv};
 use super::fs::ext::superblock;
 use super::fs::fat::FatFs;
 use super::fs::ntfs::NtfsFs;
@@ -44,7 +45,10 @@ pub const TARGETS: &[Target] = &[
     ("lvm_text", |data| drop(lvm::describe(data))),
     ("child_wire", child::hear_anything),
     ("initramfs", |data| drop(initramfs::modules(data, &Cell::new(MAX_UNPACKED_BYTES)))),
-    ("modules_dep", |data| drop(modules::parse_dep(data, "/lib/modules/6.1.0"))),
+    ("modules_dep", |data| {
+        drop(modules::parse_dep(data, "/lib/modules/6.1.0"));
+        drop(modules::parse_needed(data, &["a", "nvme"].map(str::to_owned).into()));
+    }),
     ("modules_alias", modules_alias),
     ("modinfo", |data| drop(modinfo::parse(data))),
     ("grub", |data| look_into("boot/grub/grub.cfg", data)),
@@ -86,6 +90,8 @@ pub fn run(name: &str, data: &[u8]) {
 
 /// Most bytes that an initramfs is unpacked to.
 const MAX_UNPACKED_BYTES: u64 = 16 << 20;
+/// Most bytes that are compared with patterns.
+const MAX_STEPS: u64 = 1 << 24;
 /// Most bytes that are read of a disk.
 const MAX_READ_BYTES: u64 = 64 << 20;
 /// Most names of a file system that are looked at, and of how many directories in one another.
@@ -119,14 +125,16 @@ fn ntfs(data: &[u8]) {
 fn modules_alias(data: &[u8]) {
     let (loadable, builtin) = data.split_at(data.len() / 2);
     let aliases = alias::Aliases::parse(loadable.to_vec(), builtin.to_vec());
-    drop(aliases.drivers_for("pci:v000019E5d00000200sv000019E5sd0000D139bc01sc07i00"));
+    let modaliases = ["pci:v000019E5d00000200sv000019E5sd0000D139bc01sc07i00", "scsi:t-0x00"];
+    drop(aliases.drivers_for(&modaliases, &Cell::new(MAX_STEPS)));
 }
 
 fn command_line(data: &[u8]) {
     let line = CommandLine { source: String::new(), text: text(data) };
     line.consoles().chain(line.root()).for_each(drop);
-    line.blacklisted_modules().for_each(drop);
+    line.blacklisted_modules().chain(line.refused_modules()).for_each(drop);
     line.is_cloud_init_disabled();
+    line.is_for_repair();
 }
 
 fn python(data: &[u8]) {
@@ -167,10 +175,12 @@ fn look_into(path: &'static str, data: &[u8]) {
     let facts = Facts::gather(&root, boot);
     let Ok(checks) = Checks::built_in() else { return };
     drop(check::evaluate(&checks, &facts, &Profile::default()).bounded());
+    let Ok(device) = Modalias::new("pci:v1") else { return };
+    drop(drivers::evidence(&facts, &[device]).bounded());
 }
 
 /// Enough of an image for every kind of check to have something to look at.
-const REST: [(&str, &str); 9] = [
+const REST: [(&str, &str); 10] = [
     ("etc/os-release", "ID=debian\nVERSION_ID=12\n"),
     ("usr/lib/systemd/systemd", "\x7fELF"),
     (
@@ -184,6 +194,7 @@ const REST: [(&str, &str); 9] = [
     // The kernel has to say its release itself.
     ("boot/grub/grub.cfg", "menuentry a {\n linux /boot/vmlinuz root=/dev/sda1\n}\n"),
     ("lib/modules/6.1.0/modules.dep", "kernel/a.ko: kernel/b.ko\nkernel/b.ko:\n"),
+    ("lib/modules/6.1.0/modules.alias", "alias pci:* a\n"),
 ];
 
 /// The same for Windows, and the driver that a check there looks for.

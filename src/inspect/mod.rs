@@ -8,6 +8,7 @@
 pub mod check;
 pub mod child;
 mod crc;
+pub mod evidence;
 pub mod examine;
 pub mod facts;
 pub mod free;
@@ -15,6 +16,7 @@ pub mod fs;
 #[cfg(any(test, feature = "fuzz"))]
 pub mod fuzz;
 pub mod lvm;
+pub(crate) mod outcome;
 pub mod policy;
 pub mod profile;
 pub mod reader;

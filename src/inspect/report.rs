@@ -216,7 +216,7 @@ impl Report {
 }
 
 /// Makes a text printable, and cuts it at its limit.
-pub(super) fn shorten(text: &mut String) {
+pub(crate) fn shorten(text: &mut String) {
     let mut printable = crate::text::printable(text);
     if printable.len() > MAX_TEXT_BYTES {
         printable.truncate(printable.floor_char_boundary(MAX_TEXT_BYTES));

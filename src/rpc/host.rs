@@ -8,7 +8,7 @@ use super::proto::v1;
 use super::proto::v1::host_service_server::HostService;
 use super::{blocking, convert, inspect, refuse};
 use crate::agent::{Agent, Subject};
-use crate::hardware::dmi::HardwareModel;
+use crate::hardware::dmi::Dmi;
 use crate::hardware::host::{BootMode, HostFacts, host_facts};
 
 /// Answers from sysfs, procfs, DMI, and the files of the running system.
@@ -45,19 +45,19 @@ fn view(facts: HostFacts) -> v1::Host {
         kernel_release: facts.kernel_release.unwrap_or_default(),
         boot_id: facts.boot_id.unwrap_or_default(),
         boot_mode: boot_mode.into(),
-        hardware_model: Some(model(facts.model)),
+        hardware_model: Some(model(facts.dmi)),
         cpu_count: facts.cpu_count,
         memory_bytes: facts.memory_bytes,
     }
 }
 
-fn model(model: HardwareModel) -> v1::HardwareModel {
+fn model(dmi: Dmi) -> v1::HardwareModel {
     v1::HardwareModel {
-        sys_vendor: model.sys_vendor,
-        product_name: model.product_name,
-        product_version: model.product_version,
-        board_vendor: model.board_vendor,
-        board_name: model.board_name,
-        bios_version: model.bios_version,
+        sys_vendor: dmi.system.vendor.into_value(),
+        product_name: dmi.system.product_name.into_value(),
+        product_version: dmi.system.product_version.into_value(),
+        board_vendor: dmi.board.vendor.into_value(),
+        board_name: dmi.board.name.into_value(),
+        bios_version: dmi.bios.version.into_value(),
     }
 }

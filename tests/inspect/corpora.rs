@@ -50,7 +50,7 @@ fn len_bytes(file: &File) -> u64 {
 fn examine(image: &Path) -> Became {
     let file = File::open(image).expect("open");
     let checks = Checks::built_in().expect("checks").into();
-    let request = Request { logical_block_size: None, profile: Profile::default(), checks };
+    let request = Request { logical_block_size: None, profile: Profile::default(), checks, devices: Vec::new() };
     let reader = FileReader::new(file.try_clone().expect("clone"), len_bytes(&file));
     match inspector().examine(&reader, &request, &CancellationToken::new()) {
         Ok(examination) => {

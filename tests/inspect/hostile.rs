@@ -69,7 +69,12 @@ fn examine(image: &Path, inspector: &Inspector) -> Examination {
     let file = File::open(image).expect("open");
     let len_bytes = file.metadata().expect("metadata").len();
     let profile = Profile { network_mode: Some(NetworkMode::Centralized), ..Profile::default() };
-    let request = Request { logical_block_size: None, profile, checks: Checks::built_in().expect("checks").into() };
+    let request = Request {
+        logical_block_size: None,
+        profile,
+        checks: Checks::built_in().expect("checks").into(),
+        devices: Vec::new(),
+    };
     let reader = FileReader::new(file, len_bytes);
     let examination = inspector.examine(&reader, &request, &CancellationToken::new()).expect("an answer");
     let mut texts = Vec::new();

@@ -3,6 +3,7 @@
 
 mod corpora;
 mod file_systems;
+mod gate;
 mod hostile;
 mod logical_volumes;
 mod matrix;

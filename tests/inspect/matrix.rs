@@ -62,7 +62,7 @@ fn examine(disk: &Path, profile: &Profile) -> Examination {
     let file = File::open(disk).expect("open");
     let len_bytes = file.metadata().expect("metadata").len();
     let checks = Arc::new(Checks::built_in().expect("built in"));
-    let request = Request { logical_block_size: None, profile: profile.clone(), checks };
+    let request = Request { logical_block_size: None, profile: profile.clone(), checks, devices: Vec::new() };
     let inspector = Inspector::new(Path::new(env!("CARGO_BIN_EXE_bms-agent")));
     inspector.examine(&FileReader::new(file, len_bytes), &request, &CancellationToken::new()).expect("an answer")
 }

@@ -42,7 +42,12 @@ pub(crate) fn run_here(args: &CheckImageArgs, image: &str, output: &Output) -> R
         None => Checks::built_in(),
     };
     let checks = Arc::new(checks.map_err(|source| CtlError::Checks { source })?);
-    let request = |logical_block_size| Request { logical_block_size, profile: profile.clone(), checks: checks.clone() };
+    let request = |logical_block_size| Request {
+        logical_block_size,
+        profile: profile.clone(),
+        checks: checks.clone(),
+        devices: Vec::new(),
+    };
     let examination = match &args.repository {
         Some(repository) => in_repository(args, repository, image, &request)?,
         None => in_file(args, Path::new(image), &request)?,

@@ -3,15 +3,12 @@
 use crate::inspect::facts::Known;
 use crate::inspect::facts::cmdline::CommandLine;
 use crate::inspect::facts::gather::Facts;
-use crate::inspect::facts::kernel::Kernel;
+use crate::inspect::facts::kernel::{self, Kernel};
 use crate::inspect::facts::text::shown;
 use crate::inspect::profile::Profile;
 
 /// What stands for the profile's plug-in roots in paths.
 const PLUG_IN_ROOT: &str = "{root}";
-
-/// Words of command lines that are only for repair.
-const REPAIR: [&str; 5] = ["single", "recovery", "rescue", "emergency", "systemd.unit=rescue.target"];
 
 /// The facts of an image, and a profile.
 #[derive(Debug, Clone, Copy)]
@@ -44,21 +41,17 @@ impl<'a> Context<'a> {
     pub(super) fn kernels(&self) -> Known<Vec<&'a Kernel>> {
         match &self.facts.boot.kernels {
             Known::Unknown(reason) => Known::Unknown(reason.clone()),
-            Known::Is(kernels) => {
-                let bootable: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.is_bootable).collect();
-                Known::Is(if bootable.is_empty() { kernels.iter().collect() } else { bootable })
-            }
+            Known::Is(kernels) => Known::Is(kernel::that_count(kernels)),
         }
     }
 
     /// The command lines that these kernels are started with; none of those for repair.
     pub(super) fn command_lines(&self) -> Known<Vec<&'a CommandLine>> {
-        let is_repair = |line: &CommandLine| line.text.split_whitespace().any(|word| REPAIR.contains(&word));
         match self.kernels() {
             Known::Unknown(reason) => Known::Unknown(reason),
             Known::Is(kernels) => {
                 let lines = kernels.into_iter().flat_map(|kernel| &kernel.command_lines);
-                Known::Is(lines.filter(|line| !is_repair(line)).collect())
+                Known::Is(lines.filter(|line| !line.is_for_repair()).collect())
             }
         }
     }

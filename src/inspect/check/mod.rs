@@ -7,10 +7,11 @@ mod condition;
 mod context;
 mod evaluate;
 mod load;
-mod outcome;
 mod rule;
 pub mod table;
 mod version;
+
+use super::outcome;
 
 pub use evaluate::evaluate;
 pub use load::{Checks, ChecksError, MAX_CHECKS};

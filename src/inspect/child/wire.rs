@@ -5,14 +5,16 @@
 
 use std::io::{self, Read, Write};
 
+use crate::inspect::evidence::MAX_KERNELS_BYTES;
 use crate::inspect::report::MAX_REPORT_BYTES;
 
 /// Most bytes of a request: a profile, and the operator's own checks.
 pub(super) const MAX_REQUEST_BYTES: usize = 1 << 20;
 /// Most bytes that are asked for at once.
 pub(super) const MAX_READ_BYTES: usize = 1 << 20;
-/// Most bytes of an answer: a report, and the notes on what could not be looked into.
-pub(super) const MAX_ANSWER_BYTES: usize = MAX_REPORT_BYTES + (64 << 10);
+/// Most bytes of an answer: a report, what the kernels have for the devices, and what is short: the rest of what servers
+/// must match, and the notes on what could not be looked into.
+pub(super) const MAX_ANSWER_BYTES: usize = MAX_REPORT_BYTES + MAX_KERNELS_BYTES + (64 << 10);
 
 /// The child wants bytes: an offset and a length follow.
 const WANT: u8 = b'?';

@@ -1,5 +1,8 @@
 //! The command line of a kernel, as far as checks ask for it.
 
+/// Words of command lines that are only for repair.
+const REPAIR: [&str; 5] = ["single", "recovery", "rescue", "emergency", "systemd.unit=rescue.target"];
+
 /// A command line, and where it is written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CommandLine {
@@ -31,8 +34,23 @@ impl CommandLine {
     /// of the same kind.
     pub fn blacklisted_modules(&self) -> impl Iterator<Item = String> {
         let names = ["modprobe.blacklist", "module_blacklist", "rd.driver.blacklist", "rdblacklist"];
-        let lists = names.into_iter().flat_map(|name| self.values(name));
-        lists.flat_map(|list| list.split(',')).filter(|name| !name.is_empty()).map(|name| name.replace('-', "_"))
+        names.into_iter().flat_map(|name| self.modules(name))
+    }
+
+    /// Those of them that the kernel itself refuses, also when another module needs them.
+    pub fn refused_modules(&self) -> impl Iterator<Item = String> {
+        self.modules("module_blacklist")
+    }
+
+    /// Names of modules in the lists that are values of a parameter.
+    fn modules<'a>(&'a self, parameter: &'a str) -> impl Iterator<Item = String> {
+        let names = self.values(parameter).flat_map(|list| list.split(','));
+        names.filter(|name| !name.is_empty()).map(|name| name.replace('-', "_"))
+    }
+
+    /// Whether it is only for repair.
+    pub fn is_for_repair(&self) -> bool {
+        self.text.split_whitespace().any(|word| REPAIR.contains(&word))
     }
 
     /// Whether it turns Cloud-Init off.

@@ -16,6 +16,7 @@ use crate::text;
 pub mod alias;
 pub mod modinfo;
 pub mod modules;
+mod place;
 mod release;
 
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod tests;
 
 pub use self::modinfo::{ModuleError, ModuleInfo, module_info};
 pub(super) use self::modules::module_name;
+pub use self::place::Place;
 
 /// Most kernels of an image.
 const MAX_KERNELS: usize = 16;
@@ -41,6 +43,8 @@ pub struct Kernel {
     pub is_bootable: bool,
     /// The kernel itself, as a path in the image; none if there are modules alone, or it is not where the menu says.
     pub image: Option<String>,
+    /// The directory of its modules, as a path in the image; none if it has none.
+    pub directory: Option<String>,
     /// The command lines that the boot loader's menu has for it.
     pub command_lines: Vec<CommandLine>,
     /// Modules that are compiled in, by name (with `_` for `-`).
@@ -70,6 +74,12 @@ pub fn kernels(root: &Root<'_>) -> Known<Vec<Kernel>> {
         Ok(kernels) => kernels,
         Err(error) => Known::Unknown(text::chain(&error)),
     }
+}
+
+/// The kernels that count: those that can be booted, or all if none is known to be.
+pub fn that_count(kernels: &[Kernel]) -> Vec<&Kernel> {
+    let bootable: Vec<&Kernel> = kernels.iter().filter(|kernel| kernel.is_bootable).collect();
+    if bootable.is_empty() { kernels.iter().collect() } else { bootable }
 }
 
 /// What is known of a kernel before its files are read.
@@ -174,6 +184,7 @@ fn describe(
     let command_line = |entry: &BootEntry| CommandLine { source: entry.source.clone(), text: entry.options.clone() };
     Kernel {
         is_bootable: draft.is_bootable,
+        directory: directories.get(&release).cloned(),
         command_lines: draft.entries.iter().map(command_line).collect(),
         builtin: modules::builtin(root, directories.get(&release).map(String::as_str)),
         modules,

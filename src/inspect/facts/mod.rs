@@ -4,6 +4,7 @@ pub mod boot;
 pub mod cloud_init;
 pub mod cmdline;
 mod compressed;
+pub mod drivers;
 pub mod fstab;
 pub mod gather;
 pub mod glob;
@@ -23,8 +24,11 @@ pub mod units;
 #[cfg(test)]
 pub(crate) mod test_tree;
 
+use serde::{Deserialize, Serialize};
+
 /// Something that was looked for, or why it is not known.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Known<T> {
     /// It is known.
     Is(T),
@@ -38,6 +42,14 @@ impl<T> Known<T> {
         match result {
             Ok(is) => Self::Is(is),
             Err(error) => Self::Unknown(crate::text::chain(&error)),
+        }
+    }
+
+    /// What follows from it, if it is known.
+    pub fn map<U>(&self, then: impl FnOnce(&T) -> U) -> Known<U> {
+        match self {
+            Self::Is(is) => Known::Is(then(is)),
+            Self::Unknown(reason) => Known::Unknown(reason.clone()),
         }
     }
 

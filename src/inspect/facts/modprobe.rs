@@ -13,6 +13,8 @@ const NOTHING: [&str; 6] = ["/bin/true", "/bin/false", "/usr/bin/true", "/usr/bi
 pub struct Block {
     /// The module, with `_` for `-`.
     pub module: String,
+    /// Whether it is loaded all the same when another module needs it.
+    pub spares_dependencies: bool,
     /// The file.
     pub path: String,
     /// The line in it, from 1.
@@ -45,18 +47,19 @@ pub fn blocks(root: &Root<'_>) -> Result<Vec<Block>, FactError> {
 
 fn parse(text: &str, path: &str) -> Vec<Block> {
     let block = |(at, line): (usize, &str)| {
-        let module = blocked(line)?;
-        Some(Block { module: canonical(module), path: path.to_owned(), line: at + 1, text: line.trim().to_owned() })
+        let (module, spares_dependencies) = blocked(line)?;
+        let (path, text) = (path.to_owned(), line.trim().to_owned());
+        Some(Block { module: canonical(module), spares_dependencies, path, line: at + 1, text })
     };
     text.lines().enumerate().filter_map(block).collect()
 }
 
-/// The module that a line keeps from being loaded.
-fn blocked(line: &str) -> Option<&str> {
+/// The module that a line keeps from being loaded, and whether only for its own devices.
+fn blocked(line: &str) -> Option<(&str, bool)> {
     let mut words = line.split_whitespace();
     match (words.next()?, words.next()?) {
-        ("blacklist", module) => Some(module),
-        ("install", module) => words.next().filter(|command| NOTHING.contains(command)).map(|_| module),
+        ("blacklist", module) => Some((module, true)),
+        ("install", module) => words.next().filter(|command| NOTHING.contains(command)).map(|_| (module, false)),
         _ => None,
     }
 }
@@ -73,7 +76,10 @@ mod tests {
     #[test]
     fn blacklists_and_empty_installs_are_seen() {
         let text = "# blacklist no\nblacklist scsi-ep-front\n install hinic /bin/true\ninstall b /sbin/modprobe b\n\nblacklist\n";
-        let seen: Vec<_> = parse(text, "/etc/x").into_iter().map(|block| (block.module, block.line)).collect();
-        assert_eq!(seen, [("scsi_ep_front".to_owned(), 2), ("hinic".to_owned(), 3)]);
+        let seen: Vec<_> = parse(text, "/etc/x")
+            .into_iter()
+            .map(|block| (block.module, block.line, block.spares_dependencies))
+            .collect();
+        assert_eq!(seen, [("scsi_ep_front".to_owned(), 2, true), ("hinic".to_owned(), 3, false)]);
     }
 }

@@ -78,7 +78,12 @@ async fn look(
 ) -> Result<Result<Examination, LookError>, CtlError> {
     upload.flush().await?;
     let checks = Arc::new(Checks::built_in().map_err(|source| CtlError::Checks { source })?);
-    let request = Request { logical_block_size: Some(logical_block_size), profile: Profile::default(), checks };
+    let request = Request {
+        logical_block_size: Some(logical_block_size),
+        profile: Profile::default(),
+        checks,
+        devices: Vec::new(),
+    };
     let (upload, tree) = (upload.clone(), tree.clone());
     let looking = move || {
         ImageReader::of_upload(&upload, tree).examine(&Inspector::default(), &request, &CancellationToken::new())

@@ -6,7 +6,7 @@ use super::super::table::{DeviceNames, KernelArgument};
 use super::{agreed, for_each};
 use crate::disk::table::TableKind;
 use crate::inspect::facts::Known;
-use crate::inspect::facts::boot::efi::EfiLoader;
+use crate::inspect::facts::boot::efi::{self, EfiLoader, FALLBACK_DIRECTORY};
 use crate::inspect::facts::glob;
 use crate::inspect::facts::kernel::Kernel;
 use crate::inspect::facts::layout::Layout;
@@ -14,10 +14,6 @@ use crate::inspect::facts::layout::Layout;
 const BIOS: &str = "bios";
 const UEFI: &str = "uefi";
 const AARCH64: &str = "aarch64";
-/// Loaders that firmware starts if it was told nothing, by architecture.
-const FALLBACKS: [(&str, &str); 2] = [("x86_64", "BOOTX64.EFI"), (AARCH64, "BOOTAA64.EFI")];
-/// The directory that they are in.
-const FALLBACK: &str = "BOOT";
 /// Loaders that systems install.
 const INSTALLED: [&str; 4] = ["GRUB*.EFI", "SHIM*.EFI", "SYSTEMD-BOOT*.EFI", "BOOTMGFW.EFI"];
 /// Primary partitions that leave room for the config drive in an MBR.
@@ -111,13 +107,11 @@ fn bios(context: &Context<'_>) -> Outcome {
 }
 
 fn uefi(context: &Context<'_>) -> Outcome {
-    known(&context.facts.boot.loaders, |loaders| {
-        let is_wanted = |(architecture, _): &&(&str, &str)| context.architecture().is_none_or(|of| of == *architecture);
-        let wanted: Vec<&str> = FALLBACKS.iter().filter(is_wanted).map(|(_, name)| *name).collect();
-        let is_fallback = |loader: &&EfiLoader| loader.directory == FALLBACK && wanted.contains(&loader.name.as_str());
-        match loaders.iter().find(is_fallback) {
-            Some(found) => same_as_installed(found, loaders),
-            None => Outcome::fail(format!("there is no EFI/{FALLBACK}/{}", wanted.join(" or "))),
+    known(&context.facts.boot.loaders, |loaders| match efi::fallback(loaders, context.architecture()) {
+        Some(found) => same_as_installed(found, loaders),
+        None => {
+            let names = efi::fallback_names(context.architecture()).join(" or ");
+            Outcome::fail(format!("there is no EFI/{FALLBACK_DIRECTORY}/{names}"))
         }
     })
 }
@@ -129,7 +123,7 @@ fn same_as_installed(fallback: &EfiLoader, loaders: &[EfiLoader]) -> Outcome {
         Known::Unknown(reason) => return Outcome::unknown(reason.clone()),
     };
     let is_installed = |loader: &&EfiLoader| {
-        loader.directory != FALLBACK && INSTALLED.iter().any(|pattern| glob::matches(pattern, &loader.name))
+        loader.directory != FALLBACK_DIRECTORY && INSTALLED.iter().any(|pattern| glob::matches(pattern, &loader.name))
     };
     let mut installed = loaders.iter().filter(is_installed);
     let outcome = match installed.find(|loader| loader.digest.as_known() == Some(digest)) {

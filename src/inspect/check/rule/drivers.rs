@@ -8,7 +8,7 @@ use super::for_each;
 use crate::inspect::facts::Known;
 use crate::inspect::facts::cmdline::CommandLine;
 use crate::inspect::facts::glob;
-use crate::inspect::facts::kernel::{self as facts, Kernel, ModuleInfo};
+use crate::inspect::facts::kernel::{self as facts, Kernel, ModuleInfo, Place};
 use crate::inspect::facts::modprobe::canonical;
 use crate::inspect::facts::text::{self, FactError, unreadable};
 use crate::inspect::report::Status;
@@ -24,28 +24,6 @@ const CONFIGURATION: [&str; 5] = [
 ];
 /// Begins of lines there that keep something out of it.
 const OMITS: &str = "omit_";
-/// Where a kernel has a module.
-enum Place<'a> {
-    Builtin,
-    Loadable(&'a str),
-    Nowhere,
-    Unknown(&'a str),
-}
-
-fn place<'a>(kernel: &'a Kernel, module: &str) -> Place<'a> {
-    let module = canonical(module);
-    if kernel.builtin.as_known().is_some_and(|builtin| builtin.contains(&module)) {
-        return Place::Builtin;
-    }
-    match (&kernel.modules, &kernel.builtin) {
-        (Known::Is(modules), builtin) => match (modules.get(&module), builtin) {
-            (Some(path), _) => Place::Loadable(path),
-            (None, Known::Is(_)) => Place::Nowhere,
-            (None, Known::Unknown(reason)) => Place::Unknown(reason),
-        },
-        (Known::Unknown(reason), _) => Place::Unknown(reason),
-    }
-}
 
 /// One outcome for each kernel that counts.
 fn for_each_kernel(context: &Context<'_>, ask: impl Fn(&Kernel) -> Outcome) -> Outcome {
@@ -69,11 +47,11 @@ pub(super) fn module(rule: &Module, context: &Context<'_>) -> Outcome {
 /// Whether a kernel has a module that was built for it.
 fn fitting(kernel: &Kernel, name: &str, alias: Option<&str>, context: &Context<'_>) -> Outcome {
     let release = &kernel.release;
-    let path = match place(kernel, name) {
+    let path = match kernel.place(name) {
         Place::Builtin => return Outcome::pass(format!("{name} is built into {release}")).with(release, "built in"),
         Place::Nowhere => return Outcome::fail(format!("{release} has no {name}")).with(release, ""),
         Place::Unknown(reason) => return Outcome::unknown(reason).with(release, ""),
-        Place::Loadable(path) if kernel.unindexed.contains(&canonical(name)) => {
+        Place::Unindexed(path) => {
             let reason = format!("modules.dep of {release} does not name {name}: depmod must be run");
             return Outcome::fail(reason).with(path, "not in modules.dep");
         }
@@ -104,11 +82,11 @@ fn fitting(kernel: &Kernel, name: &str, alias: Option<&str>, context: &Context<'
 }
 
 pub(super) fn module_version(rule: &ModuleVersion, context: &Context<'_>) -> Outcome {
-    for_each_kernel(context, |kernel| match place(kernel, &rule.module) {
+    for_each_kernel(context, |kernel| match kernel.place(&rule.module) {
         Place::Builtin => Outcome::unknown(format!("{} is built in and says no version", rule.module)),
         Place::Nowhere => Outcome::fail(format!("{} has no {}", kernel.release, rule.module)),
         Place::Unknown(reason) => Outcome::unknown(reason),
-        Place::Loadable(path) => known(&info(path, context), |info| {
+        Place::Loadable(path) | Place::Unindexed(path) => known(&info(path, context), |info| {
             let version = info.version.as_deref().unwrap_or_default();
             match Version::is_at_least(version, &rule.at_least) {
                 Some(true) => Outcome::pass(format!("{path} is new enough")),

@@ -261,6 +261,7 @@ fn boot() -> BootFacts {
             command_line("ro root=UUID=1234 console=tty0 console=ttyS0,115200n8"),
             command_line("ro root=UUID=1234 single"),
         ],
+        directory: Some(format!("/lib/modules/{RELEASE}")),
         unindexed: BTreeSet::new(),
         builtin: Known::Is(names(&["virtio_blk", "virtio_scsi"])),
         modules: Known::Is(BTreeMap::from([

@@ -1,6 +1,7 @@
 //! The parent against children that do not keep to what was agreed. The real child is tested in `tests/inspect`.
 
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -10,10 +11,14 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::inspect::check::Checks;
-use crate::inspect::child::wire::WireError;
-use crate::inspect::child::{InspectError, Inspector};
+use crate::inspect::child::wire::{Line, WireError};
+use crate::inspect::child::{Found, InspectError, Inspector};
+use crate::inspect::evidence::BootEvidence;
 use crate::inspect::examine::{Examination, Request};
+use crate::inspect::facts::Known;
 use crate::inspect::profile::Profile;
+use crate::inspect::report::{Report, Verdicts};
+use crate::inspect::sandbox::Landlock;
 
 /// An inspector whose child is a shell script. `want N` asks for N bytes at offset 0.
 fn script(body: &str) -> (TempDir, Inspector) {
@@ -28,7 +33,12 @@ fn script(body: &str) -> (TempDir, Inspector) {
 }
 
 fn request() -> Request {
-    Request { logical_block_size: None, profile: Profile::default(), checks: Arc::new(Checks::default()) }
+    Request {
+        logical_block_size: None,
+        profile: Profile::default(),
+        checks: Arc::new(Checks::default()),
+        devices: Vec::new(),
+    }
 }
 
 fn ask(inspector: &Inspector) -> Result<Examination, InspectError> {
@@ -76,6 +86,33 @@ fn an_answer_that_is_no_examination_is_refused() {
         let len = answer.len();
         let (_directory, inspector) = script(&format!("printf '=\\x{len:02x}\\0\\0\\0%s' '{answer}'"));
         assert!(matches!(ask(&inspector), Err(InspectError::Examination(_))), "{answer}");
+    }
+}
+
+#[test]
+fn what_a_child_says_of_an_image_is_made_printable_and_short() {
+    let said = "\u{1b}[31m".repeat(1000);
+    let evidence = BootEvidence { uefi: Known::Is(Some(said.clone())), ..BootEvidence::unknown(&said) };
+    let report =
+        Report { os: Some(said), architecture: None, kernels: vec![], findings: vec![], verdicts: Verdicts::of(&[]) };
+    let examination = Examination { report, evidence, os: None, notes: vec![], read_bytes: 0, fetched_bytes: 0 };
+    let found = serde_json::to_vec(&Found { landlock: Landlock::Full, examination }).expect("JSON");
+    let mut answer = Vec::new();
+    Line::new(io::empty(), &mut answer).answer(&found).expect("memory");
+    let (directory, inspector) = script("cat \"${0%/*}/answer\"");
+    fs::write(directory.path().join("answer"), answer).expect("write");
+    let Examination { report, evidence, .. } = ask(&inspector).expect("an answer");
+    let BootEvidence {
+        disk: Known::Unknown(disk),
+        bios: Known::Unknown(bios),
+        uefi: Known::Is(Some(uefi)),
+        kernels: Known::Unknown(kernels),
+    } = evidence
+    else {
+        panic!("it is what was said")
+    };
+    for text in [disk, bios, uefi, kernels, report.os.expect("said")] {
+        assert!(text.starts_with("\\u{1b}[31m") && text.len() < 400, "{text:?}");
     }
 }
 

@@ -19,6 +19,11 @@ const MAX_ALL_BYTES: u64 = 256 << 20;
 /// Most loaders.
 const MAX_LOADERS: usize = 64;
 
+/// Loaders that firmware starts if it was told nothing, by architecture.
+const FALLBACKS: [(&str, &str); 2] = [("x86_64", "BOOTX64.EFI"), ("aarch64", "BOOTAA64.EFI")];
+/// The directory below `EFI` that they are in.
+pub const FALLBACK_DIRECTORY: &str = "BOOT";
+
 /// A loader on an EFI system partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EfiLoader {
@@ -32,6 +37,18 @@ pub struct EfiLoader {
     pub size_bytes: u64,
     /// BLAKE3 of its content.
     pub digest: Known<blake3::Hash>,
+}
+
+/// Names of the loaders that firmware of an architecture starts if it was told nothing; of any if it is not known.
+pub fn fallback_names(architecture: Option<&str>) -> Vec<&'static str> {
+    let is_wanted = |(of, _): &&(&str, &str)| architecture.is_none_or(|architecture| architecture == *of);
+    FALLBACKS.iter().filter(is_wanted).map(|(_, name)| *name).collect()
+}
+
+/// The loader that firmware starts if it was told nothing, of an architecture; of any if it is not known.
+pub fn fallback<'a>(loaders: &'a [EfiLoader], architecture: Option<&str>) -> Option<&'a EfiLoader> {
+    let names = fallback_names(architecture);
+    loaders.iter().find(|loader| loader.directory == FALLBACK_DIRECTORY && names.contains(&loader.name.as_str()))
 }
 
 /// The loaders of a running system: those at the first usual place that has any.

@@ -1,10 +1,36 @@
 //! Which drivers a kernel has for a device, by the patterns that modules give for modaliases.
+//!
+//! The lists are a stranger's: they are bounded, and so is the time that all matching together takes.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::modules::MAX_LIST_BYTES;
-use crate::inspect::fs::FsError;
+use crate::inspect::facts::Known;
 use crate::inspect::root::Root;
+use crate::text;
+
+/// Longest pattern, in bytes; those of distributions have some 200.
+const MAX_PATTERN_BYTES: usize = 1024;
+/// Longest name of a module, in bytes; the kernel takes 55.
+const MAX_NAME_BYTES: usize = 64;
+/// Most modules for one device.
+const MAX_DRIVERS: usize = 16;
+
+/// Why nothing is known when too much was compared.
+const TOO_SLOW: &str = "the patterns of the kernel's modules take too long to be compared";
+
+/// What drivers that are often compiled in are for. Kernels before Linux 5.2 have no modules.builtin.modinfo, which would
+/// say so.
+const USUAL: [(&str, &str); 7] = [
+    ("ahci", "pci:v*d*sv*sd*bc01sc06i01*"),
+    ("nvme", "pci:v*d*sv*sd*bc01sc08i02*"),
+    ("sd_mod", "scsi:t-0x00*"),
+    ("virtio_blk", "virtio:d00000002v*"),
+    ("virtio_net", "virtio:d00000001v*"),
+    ("virtio_pci", "pci:v00001AF4d*sv*sd*bc*sc*i*"),
+    ("virtio_scsi", "virtio:d00000008v*"),
+];
 
 /// The patterns of a kernel's modules, as depmod and the kernel's build left them.
 #[derive(Debug, Clone, Default)]
@@ -13,49 +39,87 @@ pub struct Aliases {
     loadable: Vec<u8>,
     /// Content of modules.builtin.modinfo.
     builtin: Vec<u8>,
+    /// Why there may be more patterns than these; none if they are all.
+    unread: Option<String>,
 }
 
 impl Aliases {
-    /// The patterns of the kernel `release`; none if it has no directory of modules.
-    ///
-    /// # Errors
-    /// [`FsError`], if they cannot be read.
-    pub fn read(root: &Root<'_>, release: &str) -> Result<Self, FsError> {
-        let mut lists = ["modules.alias", "modules.builtin.modinfo"].into_iter().map(|list| {
-            let content = root.read_whole(&format!("/lib/modules/{release}/{list}"), MAX_LIST_BYTES);
-            Ok::<_, FsError>(content?.unwrap_or_default())
-        });
-        let mut next = || lists.next().unwrap_or_else(|| Ok(Vec::new()));
-        Ok(Self::parse(next()?, next()?))
+    /// The patterns of the kernel whose modules are in `directory`. `builtin` are the names of those that are compiled in.
+    pub fn read(root: &Root<'_>, directory: &str, builtin: &Known<BTreeSet<String>>) -> Self {
+        let mut aliases = Self::default();
+        match read_list(root, &format!("{directory}/modules.alias")) {
+            Known::Is(list) => aliases.loadable = list,
+            Known::Unknown(why) => aliases.unread = Some(why),
+        }
+        match read_list(root, &format!("{directory}/modules.builtin.modinfo")) {
+            Known::Is(list) => aliases.builtin = list,
+            Known::Unknown(why) => {
+                let is_there = |module: &str| builtin.as_known().is_some_and(|names| names.contains(module));
+                let usual = USUAL.iter().filter(|(module, _)| is_there(module));
+                aliases.builtin =
+                    usual.flat_map(|(module, of)| format!("{module}.alias={of}\0").into_bytes()).collect();
+                aliases.unread.get_or_insert(why);
+            }
+        }
+        aliases
     }
 
     /// Patterns of loadable modules, from the content of modules.alias, and of those compiled in, from that of
     /// modules.builtin.modinfo.
     pub const fn parse(loadable: Vec<u8>, builtin: Vec<u8>) -> Self {
-        Self { loadable, builtin }
+        Self { loadable, builtin, unread: None }
     }
 
-    /// Names of the modules (with `_` for `-`) that are for a device with this modalias.
-    pub fn drivers_for(&self, modalias: &str) -> BTreeSet<String> {
-        let modalias = modalias.as_bytes();
-        let matching = self.loadable().chain(self.builtin()).filter(|(pattern, _)| matches(pattern, modalias));
-        matching.map(|(_, module)| String::from_utf8_lossy(module).replace('-', "_")).collect()
+    /// Names of the modules (with `_` for `-`) that are for devices with these modaliases, for each of them. If none is, and
+    /// not all patterns could be read, it is not known.
+    ///
+    /// `steps` is how many bytes may still be compared; what was is taken off it. When there are none left, nothing is
+    /// known.
+    pub fn drivers_for(&self, modaliases: &[&str], steps: &Cell<u64>) -> Vec<Known<BTreeSet<String>>> {
+        let mut drivers = vec![BTreeSet::new(); modaliases.len()];
+        for (pattern, module) in self.loadable().chain(self.builtin()) {
+            for (modalias, drivers) in modaliases.iter().zip(&mut drivers) {
+                match matches(pattern, modalias.as_bytes(), steps) {
+                    Some(true) if drivers.len() <= MAX_DRIVERS => drivers.extend(name_of(module)),
+                    Some(_) => {}
+                    None => return vec![Known::Unknown(TOO_SLOW.to_owned()); modaliases.len()],
+                }
+            }
+        }
+        drivers.into_iter().map(|drivers| self.known(drivers)).collect()
+    }
+
+    /// What is known of the drivers of a device.
+    fn known(&self, drivers: BTreeSet<String>) -> Known<BTreeSet<String>> {
+        match &self.unread {
+            Some(why) if drivers.is_empty() => Known::Unknown(why.clone()),
+            _ if drivers.len() > MAX_DRIVERS => Known::Unknown(format!("more than {MAX_DRIVERS} modules claim it")),
+            Some(_) | None => Known::Is(drivers),
+        }
     }
 
     /// Lines `alias PATTERN MODULE`.
     fn loadable(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.loadable.split(|&byte| byte == b'\n').filter_map(|line| {
-            let rest = line.strip_prefix(b"alias ")?;
-            split_at_byte(rest, b' ')
-        })
+        let lines = self.loadable.split(|&byte| byte == b'\n');
+        let pairs = lines.filter_map(|line| split_at_byte(line.strip_prefix(b"alias ")?, b' '));
+        pairs.filter(|(pattern, _)| is_short(pattern))
     }
 
     /// Records `MODULE.alias=PATTERN`, each with a zero at its end.
     fn builtin(&self) -> impl Iterator<Item = (&[u8], &[u8])> {
-        self.builtin.split(|&byte| byte == 0).filter_map(|record| {
+        let pairs = self.builtin.split(|&byte| byte == 0).filter_map(|record| {
             let (key, pattern) = split_at_byte(record, b'=')?;
             Some((pattern, key.strip_suffix(b".alias")?))
-        })
+        });
+        pairs.filter(|(pattern, _)| is_short(pattern))
+    }
+}
+
+fn read_list(root: &Root<'_>, path: &str) -> Known<Vec<u8>> {
+    match root.read_whole(path, MAX_LIST_BYTES) {
+        Ok(Some(list)) => Known::Is(list),
+        Ok(None) => Known::Unknown(format!("{} is missing", text::printable(path))),
+        Err(error) => Known::Unknown(format!("{}: {}", text::printable(path), text::chain(&error))),
     }
 }
 
@@ -64,14 +128,27 @@ fn split_at_byte(bytes: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
     Some((&bytes[..at], &bytes[at + 1..]))
 }
 
+/// A longer pattern is for no device.
+const fn is_short(pattern: &[u8]) -> bool {
+    pattern.len() <= MAX_PATTERN_BYTES
+}
+
+/// The name as the kernel has it; none if no module could be called so.
+fn name_of(module: &[u8]) -> Option<String> {
+    let fits = module.len() <= MAX_NAME_BYTES && module.iter().all(u8::is_ascii_graphic) && !module.is_empty();
+    fits.then(|| String::from_utf8_lossy(module).replace('-', "_"))
+}
+
 /// Whether a text fits a pattern as of `fnmatch`: `*`, `?`, `[abc]`, `[a-z]`, `[!a]`. `-` and `_` are the same outside of
-/// brackets. Time is at most the product of both lengths.
-pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
+/// brackets. None if `steps` do not suffice; without brackets they are at most twice the product of both lengths.
+pub fn matches(pattern: &[u8], text: &[u8], steps: &Cell<u64>) -> Option<bool> {
     let (mut pattern_at, mut text_at) = (0, 0);
     // Where to go on after the last star if what comes behind it does not fit: it takes one byte more.
     let mut star: Option<(usize, usize)> = None;
     while text_at < text.len() {
         let rest = &pattern[pattern_at..];
+        let looked_at = if rest.first() == Some(&b'[') { rest.len() } else { 1 };
+        steps.set(steps.get().checked_sub(looked_at as u64)?);
         if rest.first() == Some(&b'*') {
             pattern_at += 1;
             star = Some((pattern_at, text_at));
@@ -82,10 +159,10 @@ pub fn matches(pattern: &[u8], text: &[u8]) -> bool {
             (pattern_at, text_at) = (behind_star, taken + 1);
             star = Some((behind_star, taken + 1));
         } else {
-            return false;
+            return Some(false);
         }
     }
-    pattern[pattern_at..].iter().all(|&byte| byte == b'*')
+    Some(pattern[pattern_at..].iter().all(|&byte| byte == b'*'))
 }
 
 /// Length of the pattern's first element, if a byte fits it.

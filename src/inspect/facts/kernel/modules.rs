@@ -95,6 +95,30 @@ pub fn parse_dep(list: &[u8], directory: &str) -> Result<BTreeMap<String, String
     Ok(paths)
 }
 
+/// What modules need, by modules.dep: names, by those of `modules`. Nothing is said of modules that it does not have.
+///
+/// # Errors
+/// [`FsError`], if it cannot be read.
+pub(in super::super) fn needed(
+    root: &Root<'_>,
+    directory: &str,
+    modules: &BTreeSet<String>,
+) -> Result<BTreeMap<String, BTreeSet<String>>, FsError> {
+    let list = root.read_whole(&format!("{directory}/modules.dep"), MAX_LIST_BYTES)?;
+    Ok(parse_needed(list.as_deref().unwrap_or_default(), modules))
+}
+
+/// Reads modules.dep: what comes behind the colons, which is all that a module needs, directly or not.
+pub fn parse_needed(list: &[u8], modules: &BTreeSet<String>) -> BTreeMap<String, BTreeSet<String>> {
+    let mut needed = BTreeMap::new();
+    for line in String::from_utf8_lossy(list).lines() {
+        let Some((path, needs)) = line.split_once(':') else { continue };
+        let Some(name) = module_name(path).filter(|name| modules.contains(name)) else { continue };
+        needed.entry(name).or_insert_with(|| needs.split_whitespace().filter_map(module_name).collect());
+    }
+    needed
+}
+
 fn check_count(paths: &BTreeMap<String, String>) -> Result<(), FsError> {
     match paths.len() {
         0..=MAX_MODULES => Ok(()),

@@ -1,53 +1,17 @@
-use std::collections::BTreeSet;
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet};
 
-use proptest::prelude::{any, prop, proptest};
+use proptest::prelude::{any, prop, prop_assert, prop_assert_eq, proptest};
 
-use super::alias::{Aliases, matches};
+use super::alias::{self, Aliases};
 use super::modinfo::{ModuleError, module_info, parse};
-use super::modules::{parse_builtin, parse_dep};
-use super::{Kernel, kernels, module_name};
+use super::modules::{parse_builtin, parse_dep, parse_needed};
+use super::{Kernel, Place, kernels, module_name};
 use crate::inspect::facts::Known;
 use crate::inspect::facts::compressed::Compression;
 use crate::inspect::facts::compressed::tests::pack;
-use crate::inspect::facts::test_tree::Tree;
+use crate::inspect::facts::test_tree::{Tree, initramfs, module};
 use crate::inspect::fs::{Entry, FileSystem, FsError, FsKind, Identity, Metadata};
-
-/// An object file with a `.modinfo` section, as small as it can be.
-fn module(records: &[&str]) -> Vec<u8> {
-    let names = b"\0.modinfo\0.shstrtab\0";
-    let info: Vec<u8> = records.iter().flat_map(|record| [record.as_bytes(), b"\0"].concat()).collect();
-    let (names_at, sections_at) = (64 + info.len(), (64 + info.len() + names.len()).next_multiple_of(8));
-    let mut file = b"\x7fELF\x02\x01\x01".to_vec();
-    file.resize(16, 0);
-    file.extend([1, 0, 62, 0, 1, 0, 0, 0]);
-    file.resize(40, 0);
-    file.extend((sections_at as u64).to_le_bytes());
-    file.resize(52, 0);
-    // Lengths of this header and of the others, and how many sections there are, the last with their names.
-    file.extend([64, 0, 0, 0, 0, 0, 64, 0, 3, 0, 2, 0]);
-    file.extend(&info);
-    file.extend(names);
-    file.resize(sections_at + 64, 0);
-    for (name, kind, at, len) in [(1_u32, 1_u32, 64, info.len()), (10, 3, names_at, names.len())] {
-        let start = file.len();
-        file.extend(name.to_le_bytes());
-        file.extend(kind.to_le_bytes());
-        file.resize(start + 24, 0);
-        file.extend((at as u64).to_le_bytes());
-        file.extend((len as u64).to_le_bytes());
-        file.resize(start + 64, 0);
-    }
-    file
-}
-
-fn initramfs(entries: &[&str]) -> Vec<u8> {
-    let mut out = Vec::new();
-    for name in entries {
-        let entry = cpio::newc::Builder::new(name).mode(0o100_644).write(&mut out, 0);
-        entry.finish().expect("memory");
-    }
-    cpio::newc::trailer(out).expect("memory")
-}
 
 fn all(tree: &Tree) -> Vec<Kernel> {
     match kernels(&tree.root()) {
@@ -320,6 +284,17 @@ fn names_of_modules_lose_their_endings_and_dashes() {
     }
 }
 
+/// As long as there is time.
+const STEPS: u64 = 1 << 30;
+
+fn matches(pattern: &[u8], text: &[u8]) -> bool {
+    alias::matches(pattern, text, &Cell::new(STEPS)).expect("enough steps")
+}
+
+fn drivers(aliases: &Aliases, modalias: &str) -> Known<BTreeSet<String>> {
+    aliases.drivers_for(&[modalias], &Cell::new(STEPS)).remove(0)
+}
+
 #[test]
 fn patterns_fit_as_those_of_fnmatch() {
     for (pattern, text, fits) in [
@@ -353,16 +328,106 @@ fn drivers_of_a_device_are_found_by_its_modalias() {
     let builtin =
         b"ahci.alias=pci:v*d*sv*sd*bc01sc06i01*\0ahci.license=GPL\0virtio_pci.alias=pci:v00001AF4d*\0".to_vec();
     let aliases = Aliases::parse(loadable, builtin);
-    let drivers = |modalias: &str| aliases.drivers_for(modalias);
-    assert_eq!(drivers("pci:v0000144Dd0000A808sv0sd0bc01sc08i02"), set(&["nvme_core"]));
-    assert_eq!(drivers("pci:v00008086d00000001sv0sd0bc01sc06i01"), set(&["ahci", "i40e"]));
-    assert_eq!(drivers("pci:v00001AF4d00001001sv0"), set(&["virtio_pci"]));
-    assert_eq!(drivers("usb:v1"), set(&[]));
+    for (modalias, names) in [
+        ("pci:v0000144Dd0000A808sv0sd0bc01sc08i02", set(&["nvme_core"])),
+        ("pci:v00008086d00000001sv0sd0bc01sc06i01", set(&["ahci", "i40e"])),
+        ("pci:v00001AF4d00001001sv0", set(&["virtio_pci"])),
+        ("usb:v1", set(&[])),
+    ] {
+        assert_eq!(drivers(&aliases, modalias), Known::Is(names), "{modalias}");
+    }
+}
 
+#[test]
+fn patterns_that_cannot_be_read_make_a_device_unknown_only_if_no_other_fits() {
+    let directory = "/lib/modules/6.1.0-1";
+    let builtin = Known::Is(set(&["sd_mod", "virtio_pci"]));
     let tree = plain();
+    let read = |tree: &Tree| Aliases::read(&tree.root(), directory, &builtin);
+    assert!(
+        matches!(drivers(&read(&tree), "pci:v1"), Known::Unknown(why) if why.ends_with("modules.alias is missing"))
+    );
     tree.file("usr/lib/modules/6.1.0-1/modules.alias", "alias a* b\n");
-    let read = Aliases::read(&tree.root(), "6.1.0-1").expect("readable");
-    assert_eq!(read.drivers_for("abc"), set(&["b"]));
+    let old = read(&tree);
+    assert_eq!(drivers(&old, "abc"), Known::Is(set(&["b"])));
+    assert_eq!(drivers(&old, "scsi:t-0x00"), Known::Is(set(&["sd_mod"])), "what is often compiled in is known");
+    assert!(matches!(drivers(&old, "virtio:d00000002v00001AF4"), Known::Unknown(_)), "it is not compiled in");
+    tree.file("usr/lib/modules/6.1.0-1/modules.builtin.modinfo", "a.alias=virtio:d*\0");
+    assert_eq!(drivers(&read(&tree), "virtio:d00000002v00001AF4"), Known::Is(set(&["a"])));
+    assert_eq!(drivers(&read(&tree), "scsi:t-0x00"), Known::Is(set(&[])), "all patterns are known, and none fits");
+}
+
+#[test]
+fn hostile_patterns_are_bounded_in_length_number_and_time() {
+    let lines = |line: &str, times| Aliases::parse(line.repeat(times).into_bytes(), Vec::new());
+    let long = format!("alias {}* a\n", "*".repeat(1024));
+    assert_eq!(drivers(&lines(&long, 3), "x"), Known::Is(set(&[])));
+    let name = format!("alias * {}\n", "m".repeat(65));
+    assert_eq!(drivers(&lines(&name, 3), "x"), Known::Is(set(&[])));
+    let all: String = (0..17).map(|number| format!("alias x* m{number}\n")).collect();
+    assert!(matches!(drivers(&lines(&all, 100), "x"), Known::Unknown(why) if why.starts_with("more than 16")));
+    let slow = format!("alias {}b m\n", "*a".repeat(500));
+    let steps = Cell::new(1 << 20);
+    let found = lines(&slow, 5000).drivers_for(&["a", &"a".repeat(250)], &steps);
+    assert!(matches!(found.as_slice(), [Known::Unknown(_), Known::Unknown(_)]), "{found:?}");
+    assert!(steps.get() < 1000, "{} are left", steps.get());
+}
+
+#[test]
+fn what_a_module_needs_is_behind_its_colon() {
+    let list = b"kernel/a-b.ko.xz: kernel/c.ko.xz  kernel/d.ko.xz\nkernel/c.ko.xz:\nkernel/e.ko: kernel/c.ko\nbroken\n";
+    let needed = parse_needed(list, &set(&["a_b", "c", "x"]));
+    assert_eq!(needed, BTreeMap::from([("a_b".to_owned(), set(&["c", "d"])), ("c".to_owned(), set(&[]))]));
+}
+
+#[test]
+fn a_module_is_built_in_in_a_file_or_nowhere() {
+    let tree = plain();
+    tree.file("usr/lib/modules/6.1.0-1/extra/new.ko", "");
+    let kernels = all(&tree);
+    let kernel = &kernels[0];
+    assert_eq!(kernel.directory.as_deref(), Some("/lib/modules/6.1.0-1"));
+    assert_eq!(kernel.place("virtio-pci"), Place::Builtin);
+    assert_eq!(kernel.place("nvme-core"), Place::Loadable("/lib/modules/6.1.0-1/kernel/nvme-core.ko"));
+    assert_eq!(kernel.place("new"), Place::Unindexed("/lib/modules/6.1.0-1/extra/new.ko"));
+    assert_eq!(kernel.place("ahci"), Place::Nowhere);
+    let unsure = Kernel { builtin: Known::Unknown("why".to_owned()), ..kernel.clone() };
+    assert_eq!(unsure.place("ahci"), Place::Unknown("why"));
+    assert!(matches!(unsure.place("nvme_core"), Place::Loadable(_)));
+}
+
+/// What a pattern means, without any thought of time.
+fn plainly_matches(pattern: &[u8], text: &[u8]) -> bool {
+    match (pattern, text) {
+        ([], text) => text.is_empty(),
+        ([b'*', rest @ ..], text) => (0..=text.len()).any(|taken| plainly_matches(rest, &text[taken..])),
+        (_, []) => false,
+        ([b'?', rest @ ..], [_, text @ ..]) => plainly_matches(rest, text),
+        ([b'[', rest @ ..], [first, text @ ..]) => match plain_bracket(rest) {
+            Some((set, rest)) => set(*first) && plainly_matches(rest, text),
+            None => *first == b'[' && plainly_matches(rest, text),
+        },
+        ([b'-' | b'_', rest @ ..], [b'-' | b'_', text @ ..]) => plainly_matches(rest, text),
+        ([same, rest @ ..], [first, text @ ..]) => same == first && plainly_matches(rest, text),
+    }
+}
+
+/// The set that a bracket stands for, and what comes behind it; none if it does not end.
+fn plain_bracket(pattern: &[u8]) -> Option<(impl Fn(u8) -> bool, &[u8])> {
+    let (negated, pattern) = match pattern {
+        [b'!' | b'^', rest @ ..] => (true, rest),
+        _ => (false, pattern),
+    };
+    let end = (1..pattern.len()).find(|&at| pattern[at] == b']')?;
+    let mut bytes = BTreeSet::new();
+    let mut at = 0;
+    while at < end {
+        let is_range = at + 2 < end && pattern[at + 1] == b'-';
+        let last = if is_range { pattern[at + 2] } else { pattern[at] };
+        bytes.extend(pattern[at]..=last);
+        at += if is_range { 3 } else { 1 };
+    }
+    Some((move |byte| bytes.contains(&byte) != negated, &pattern[end + 1..]))
 }
 
 /// A file system that cannot be read at all.
@@ -429,7 +494,8 @@ proptest! {
         parse_dep(&bytes, "/lib/modules/1").expect("short");
         parse_builtin(&bytes);
         super::release::of_pc(&bytes);
-        Aliases::parse(bytes.clone(), bytes.clone()).drivers_for("pci:v00008086");
+        drivers(&Aliases::parse(bytes.clone(), bytes.clone()), "pci:v00008086");
+        parse_needed(&bytes, &set(&["a"]));
         parse(&bytes).expect_err("no module");
         let mut module = module(&["version=1", "vermagic=6.1 SMP"]);
         for (at, byte) in changes {
@@ -437,6 +503,27 @@ proptest! {
             module[at] = byte;
         }
         parse(&module).ok();
+    }
+
+    #[test]
+    fn patterns_fit_as_by_the_plainest_of_matchers(pattern in "[ab_*?!^\\[\\]-]{0,12}", text in "[ab_\\]!-]{0,10}") {
+        prop_assert_eq!(matches(pattern.as_bytes(), text.as_bytes()), plainly_matches(pattern.as_bytes(), text.as_bytes()));
+    }
+
+    #[test]
+    fn no_pattern_takes_more_steps_than_it_has(
+        pattern in "([*]|[*]a|[?]|\\[a-c\\]|\\[!b\\]|a|\\[){0,300}",
+        text in "[ab]{0,256}",
+    ) {
+        let steps = Cell::new(1 << 20);
+        let answer = alias::matches(pattern.as_bytes(), text.as_bytes(), &steps);
+        let brackets = pattern.matches('[').count() as u64 * pattern.len() as u64;
+        let most = 2 * (pattern.len() as u64 + 1 + brackets) * (text.len() as u64 + 1);
+        prop_assert!((1 << 20) - steps.get() <= most);
+        let few = Cell::new(((1 << 20) - steps.get()).saturating_sub(1));
+        if steps.get() < 1 << 20 && answer.is_some() {
+            prop_assert_eq!(alias::matches(pattern.as_bytes(), text.as_bytes(), &few), None, "one step less is too few");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What a rule came to, before it is known how much that counts.
+//! What a rule came to, before it is known how much that counts: of the checks of an image, and of the compatibility gate.
 
 use crate::inspect::facts::Known;
 use crate::inspect::facts::text::FactError;
@@ -6,11 +6,11 @@ use crate::inspect::report::{Evidence, Status};
 
 /// What a rule came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Outcome {
-    pub(super) status: Status,
+pub(crate) struct Outcome {
+    pub(crate) status: Status,
     /// Why, in a clause.
-    pub(super) reason: String,
-    pub(super) evidence: Vec<Evidence>,
+    pub(crate) reason: String,
+    pub(crate) evidence: Vec<Evidence>,
 }
 
 impl Outcome {
@@ -18,49 +18,49 @@ impl Outcome {
         Self { status, reason: reason.into(), evidence: Vec::new() }
     }
 
-    pub(super) fn pass(reason: impl Into<String>) -> Self {
+    pub(crate) fn pass(reason: impl Into<String>) -> Self {
         Self::new(Status::Pass, reason)
     }
 
-    pub(super) fn warn(reason: impl Into<String>) -> Self {
+    pub(crate) fn warn(reason: impl Into<String>) -> Self {
         Self::new(Status::Warn, reason)
     }
 
-    pub(super) fn fail(reason: impl Into<String>) -> Self {
+    pub(crate) fn fail(reason: impl Into<String>) -> Self {
         Self::new(Status::Fail, reason)
     }
 
-    pub(super) fn unknown(reason: impl Into<String>) -> Self {
+    pub(crate) fn unknown(reason: impl Into<String>) -> Self {
         Self::new(Status::Unknown, reason)
     }
 
-    pub(super) fn not_applicable(reason: impl Into<String>) -> Self {
+    pub(crate) fn not_applicable(reason: impl Into<String>) -> Self {
         Self::new(Status::NotApplicable, reason)
     }
 
     /// Passes if something holds, and fails otherwise; both for a reason that tells it.
-    pub(super) fn of(holds: bool, reason: impl Into<String>) -> Self {
+    pub(crate) fn of(holds: bool, reason: impl Into<String>) -> Self {
         if holds { Self::pass(reason) } else { Self::fail(reason) }
     }
 
-    pub(super) fn from_result(result: Result<Self, FactError>) -> Self {
+    pub(crate) fn from_result(result: Result<Self, FactError>) -> Self {
         result.unwrap_or_else(|error| Self::unknown(crate::text::chain(&error)))
     }
 
     /// With one more thing that was looked at.
-    pub(super) fn with(mut self, path: impl Into<String>, value: impl Into<String>) -> Self {
+    pub(crate) fn with(mut self, path: impl Into<String>, value: impl Into<String>) -> Self {
         self.evidence.push(Evidence { path: path.into(), value: value.into() });
         self
     }
 
     /// What several rules come to that must all hold: the worst of them. Those that do not apply do not count.
-    pub(super) fn all(outcomes: Vec<Self>) -> Self {
+    pub(crate) fn all(outcomes: Vec<Self>) -> Self {
         let worst = outcomes.iter().map(|outcome| outcome.status).max().unwrap_or(Status::NotApplicable);
         Self::together(worst, outcomes)
     }
 
     /// What several rules come to of which one must hold: the best of them.
-    pub(super) fn any(outcomes: Vec<Self>) -> Self {
+    pub(crate) fn any(outcomes: Vec<Self>) -> Self {
         let applying = outcomes.iter().filter(|outcome| outcome.status != Status::NotApplicable);
         let Some(best) = applying.min_by_key(|outcome| outcome.status) else { return Self::all(outcomes) };
         match best.status {
@@ -83,7 +83,7 @@ impl Outcome {
     }
 
     /// The same, if it matters whether a check applies and that is not known.
-    pub(super) fn doubted(self, why: &str) -> Self {
+    pub(crate) fn doubted(self, why: &str) -> Self {
         match self.status {
             Status::NotApplicable | Status::Pass => self,
             Status::Warn | Status::Unknown | Status::Fail => {
@@ -95,7 +95,7 @@ impl Outcome {
 }
 
 /// Asks what is known, or says why it is not.
-pub(super) fn known<T>(known: &Known<T>, ask: impl FnOnce(&T) -> Outcome) -> Outcome {
+pub(crate) fn known<T>(known: &Known<T>, ask: impl FnOnce(&T) -> Outcome) -> Outcome {
     match known {
         Known::Is(is) => ask(is),
         Known::Unknown(reason) => Outcome::unknown(reason.clone()),

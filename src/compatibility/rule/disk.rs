@@ -1,0 +1,74 @@
+//! What an image asks of the disk that it goes to: its length, and the size of its logical blocks.
+
+use super::super::Question;
+use super::found;
+use crate::hardware::inventory::BlockDevice;
+use crate::inspect::facts::Known;
+use crate::inspect::outcome::Outcome;
+
+/// Asks of the disk that was chosen.
+fn of_target(question: &Question<'_>, ask: impl FnOnce(&BlockDevice) -> Outcome) -> Outcome {
+    match question.target {
+        Some(disk) => ask(disk),
+        None => Outcome::unknown("no disk was chosen"),
+    }
+}
+
+/// All of the image is written, so its length counts, and not how far its partitions reach; that is said for whoever
+/// could make a smaller image.
+pub(super) fn size(question: &Question<'_>) -> Outcome {
+    of_target(question, |disk| {
+        let least = question.requirements.size_bytes.max(question.requirements.min_disk_bytes);
+        let used = found(question, |evidence| &evidence.disk).as_known().and_then(|evidence| evidence.end_bytes);
+        let outcome = if disk.size_bytes >= least {
+            Outcome::pass("the disk is large enough")
+        } else {
+            let shrunk = match used {
+                Some(end) if end < disk.size_bytes => ", although its partitions would fit",
+                Some(_) | None => "",
+            };
+            let (name, bytes) = (&disk.name, disk.size_bytes);
+            Outcome::fail(format!("the image needs {least} bytes, and {name} has {bytes}{shrunk}"))
+        };
+        let outcome = outcome
+            .with("manifest: disk.size_bytes", question.requirements.size_bytes.to_string())
+            .with("manifest: disk.min_disk_bytes", question.requirements.min_disk_bytes.to_string());
+        let outcome = match used {
+            Some(end) => outcome.with("image: end of the last partition", end.to_string()),
+            None => outcome,
+        };
+        outcome.with(format!("server: disk {}", disk.name), disk.size_bytes.to_string())
+    })
+}
+
+/// A GPT is found at one block size alone. For whatever else is on a disk, the manifest must be believed.
+pub(super) fn block_size(question: &Question<'_>) -> Outcome {
+    of_target(question, |disk| {
+        let here = disk.logical_block_size;
+        let said = question.requirements.logical_block_size;
+        let outcome = match (found(question, |evidence| &evidence.disk), said) {
+            (Known::Is(evidence), _) if evidence.gpt_block_sizes.contains(&here) => {
+                Outcome::pass("the GPT is for blocks of this size")
+            }
+            (Known::Is(evidence), _) if !evidence.gpt_block_sizes.is_empty() => {
+                let sizes: Vec<String> = evidence.gpt_block_sizes.iter().map(u32::to_string).collect();
+                Outcome::fail(format!(
+                    "the GPT is for blocks of {} bytes, and {} has {here}",
+                    sizes.join(" or "),
+                    disk.name
+                ))
+            }
+            (_, Some(said)) if said == here => Outcome::pass("the image was made for blocks of this size"),
+            (_, Some(said)) => {
+                Outcome::fail(format!("the image was made for blocks of {said} bytes, and {} has {here}", disk.name))
+            }
+            (Known::Is(_), None) => Outcome::unknown("the image has no GPT, and does not say the size of its blocks"),
+            (Known::Unknown(why), None) => Outcome::unknown(why),
+        };
+        let outcome = match said {
+            Some(said) => outcome.with("manifest: disk.logical_block_size", said.to_string()),
+            None => outcome,
+        };
+        outcome.with(format!("server: disk {}", disk.name), here.to_string())
+    })
+}

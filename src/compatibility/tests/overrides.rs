@@ -1,0 +1,87 @@
+//! Overrides of findings.
+
+use super::fixture::{Case, GIB, why};
+use crate::compatibility::{Fitness, Override, OverrideInvalid};
+use crate::hardware::fact::Fact;
+use crate::inspect::report::Status;
+
+fn by_admin(id: &str) -> Override {
+    Override { id: id.to_owned(), by: "spiffe://fleet/admin/alice".to_owned() }
+}
+
+/// A server of another model, with too little memory.
+fn unfit() -> Case {
+    let mut case = Case::fit();
+    case.host.system.product_name = Fact::Known("5288 V5".to_owned());
+    case.requirements.min_memory_bytes = 65 * GIB;
+    case
+}
+
+#[test]
+fn an_overridden_finding_keeps_its_status_and_does_not_count() {
+    let case = unfit();
+    assert_eq!(case.judge().fitness, Fitness::Unfit);
+    let one = case.judge_with(&[by_admin("HW-01")]).expect("allowed");
+    assert_eq!(one.fitness, Fitness::Unfit, "the memory is still too little");
+    let both = case.judge_with(&[by_admin("HW-01"), by_admin("HW-04")]).expect("allowed");
+    assert_eq!(both.fitness, Fitness::Fit);
+    let by = "spiffe://fleet/admin/alice";
+    assert_eq!(both.used_overrides().collect::<Vec<_>>(), [("HW-01", by), ("HW-04", by)]);
+    assert_eq!(both.findings[0].finding.status, Status::Fail);
+    assert!(!both.findings[0].finding.remedy.is_empty());
+}
+
+#[test]
+fn an_override_of_what_would_not_refuse_is_not_used() {
+    let mut case = Case::fit();
+    let judgement = case.judge_with(&[by_admin("HW-01"), by_admin("HW-10")]).expect("allowed");
+    assert_eq!((judgement.fitness, judgement.used_overrides().count()), (Fitness::Fit, 0));
+    case.evidence().kernels = why();
+    let judgement = case.judge_with(&[by_admin("HW-10")]).expect("allowed");
+    assert_eq!((judgement.fitness, judgement.used_overrides().count()), (Fitness::Unknown, 0));
+}
+
+#[test]
+fn the_unknown_can_be_overridden_finding_by_finding() {
+    let mut case = Case::fit();
+    case.evidence().kernels = why();
+    let ids = ["HW-07", "HW-08", "HW-09"];
+    let judgement = case.judge_with(&ids.map(by_admin)).expect("allowed");
+    assert_eq!(judgement.fitness, Fitness::Fit);
+    assert_eq!(judgement.used_overrides().map(|(id, _)| id).collect::<Vec<_>>(), ids);
+    for left_out in ids {
+        let some: Vec<_> = ids.into_iter().filter(|id| *id != left_out).map(by_admin).collect();
+        assert_eq!(case.judge_with(&some).expect("allowed").fitness, Fitness::Unknown, "{left_out} counts");
+    }
+}
+
+#[test]
+fn an_override_of_no_finding_is_an_error() {
+    for id in ["HW-99", "hw-01", "", "BOOT-01", "HW-01 "] {
+        let error = unfit().judge_with(&[by_admin("HW-01"), by_admin(id)]).expect_err("refused");
+        assert_eq!(error, OverrideInvalid::NoFinding { id: id.to_owned() });
+    }
+}
+
+#[test]
+fn nothing_makes_up_for_a_disk_that_cannot_take_the_image() {
+    let mut small = Case::fit();
+    small.disk().size_bytes = GIB;
+    let mut other = Case::fit();
+    other.disk().logical_block_size = 4096;
+    for (case, id) in [(small, "HW-05"), (other, "HW-06")] {
+        let error = case.judge_with(&[by_admin(id)]).expect_err("refused");
+        assert!(matches!(&error, OverrideInvalid::Final { id: of, .. } if *of == id), "{error}");
+    }
+    let unchosen = Case { has_target: false, ..Case::fit() };
+    let overrides = ["HW-05", "HW-06", "HW-07", "HW-08"].map(by_admin);
+    assert_eq!(unchosen.judge_with(&overrides).expect("nothing failed").fitness, Fitness::Fit);
+}
+
+#[test]
+fn who_overrides_is_named_printable_and_short() {
+    let by = format!("\u{1b}[0m{}", "x".repeat(1000));
+    let judgement = unfit().judge_with(&[Override { id: "HW-01".to_owned(), by }]).expect("allowed");
+    let (_, by) = judgement.used_overrides().next().expect("used");
+    assert!(by.starts_with("\\u{1b}[0mxx") && by.len() < 320, "{by}");
+}
