@@ -11,7 +11,7 @@ use super::read;
 use crate::disk::roots::Roots;
 
 /// What vendors leave behind instead of a value, in lower case.
-const PLACEHOLDERS: [&str; 37] = [
+const PLACEHOLDERS: [&str; 39] = [
     "03000200-0400-0500-0006-000700080009",
     "0123456789",
     "123456789",
@@ -27,6 +27,8 @@ const PLACEHOLDERS: [&str; 37] = [
     "default",
     "default string",
     "empty",
+    "ffffffff",
+    "ffffffff-ffff-ffff-ffff-ffffffffffff",
     "filled by oem",
     "invalid",
     "n/a",
@@ -118,7 +120,7 @@ pub(super) fn meaningful(text: Fact<String>) -> Fact<String> {
 
 fn is_placeholder(text: &str) -> bool {
     let lower = text.to_lowercase();
-    let filler = lower.chars().all(|c| matches!(c, '0' | 'f' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
+    let filler = lower.chars().all(|c| matches!(c, '0' | 'x' | '.' | '-' | '_' | '*' | '?' | ' '));
     filler || PLACEHOLDERS.contains(&lower.as_str()) || lower.starts_with("to be filled")
 }
 
@@ -143,7 +145,7 @@ mod tests {
         ] {
             assert!(is_placeholder(placeholder), "{placeholder}");
         }
-        for value in ["2288H V5", "Oxide", "1.0", "Nonesuch", "Purley", "OEM-7"] {
+        for value in ["2288H V5", "Oxide", "1.0", "Nonesuch", "Purley", "OEM-7", "F"] {
             assert!(!is_placeholder(value), "{value}");
         }
     }

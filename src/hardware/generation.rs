@@ -9,7 +9,7 @@
 use serde::Serialize;
 
 use super::fact::{Fact, Unknown, UnknownReason};
-use super::inventory::{Attachment, BlockDevice, Dimm, Inventory, Nic, Serials};
+use super::inventory::{Attachment, BlockDevice, Dimm, Inventory, Nic};
 use super::pci::{PciClass, PciDevice, PciIds};
 
 /// What stands before the content, so that the digest is that of nothing else.
@@ -47,44 +47,40 @@ type CanonicalDevice<'a> = (&'a String, PciClass, PciIds);
 
 /// The generation of an inventory: 64 hex digits. Not known if one of the lists is not.
 pub fn of(inventory: &Inventory) -> Fact<String> {
-    let encoded = match canonical(inventory).map(|canonical| serde_json::to_vec(&canonical)) {
-        Fact::Known(Ok(encoded)) => encoded,
-        Fact::Known(Err(error)) => return Fact::unknown_for(UnknownReason::Malformed, &error.to_string()),
-        Fact::Unknown(unknown) => return Fact::Unknown(unknown),
+    let encode = |canonical: Canonical<'_>| {
+        serde_json::to_vec(&canonical).map_err(|error| Unknown::new(UnknownReason::Malformed, &error.to_string()))
     };
-    let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
-    hasher.update(&encoded);
-    Fact::Known(hasher.finalize().to_hex().to_string())
+    match Canonical::of(inventory).and_then(encode) {
+        Ok(encoded) => {
+            let mut hasher = blake3::Hasher::new_derive_key(CONTEXT);
+            hasher.update(&encoded);
+            Fact::Known(hasher.finalize().to_hex().to_string())
+        }
+        Err(unknown) => Fact::Unknown(unknown),
+    }
 }
 
-fn canonical(inventory: &Inventory) -> Fact<Canonical<'_>> {
-    let Inventory { system, board, chassis, cpu, memory, .. } = inventory;
-    let Serials { system: serial, system_uuid, board: board_serial, chassis: chassis_serial, asset_tag: _ } =
-        &inventory.serials;
-    let lists = (|| {
-        Ok(Canonical {
+impl<'a> Canonical<'a> {
+    fn of(inventory: &'a Inventory) -> Result<Self, Unknown> {
+        let Inventory { system, board, chassis, serials, cpu, memory, .. } = inventory;
+        let storage = list("storage controllers", &inventory.storage_controllers)?;
+        let network = list("network controllers", &inventory.network_controllers)?;
+        let disks = list("disks", &inventory.disks)?.iter().filter(|disk| is_built_in(disk));
+        Ok(Self {
             system: values([&system.vendor, &system.product_name, &system.product_version, &system.product_sku]),
             board: values([&board.vendor, &board.name, &board.version]),
             chassis: (chassis.vendor.value(), chassis.kind.value().copied()),
-            serials: values([serial, system_uuid, board_serial, chassis_serial]),
+            serials: values([&serials.system, &serials.system_uuid, &serials.board, &serials.chassis]),
             cpu: (values([&cpu.architecture, &cpu.vendor, &cpu.model]), cpu.sockets.value().copied()),
             memory: match memory.dimms.value() {
                 Some(dimms) => Memory::Modules(sorted(dimms.iter().map(dimm))),
                 None => Memory::Installed(memory.installed_bytes.value().copied()),
             },
-            disks: sorted(list("disks", &inventory.disks)?.iter().filter(|disk| is_built_in(disk)).map(disk)),
-            storage_controllers: sorted(
-                list("storage controllers", &inventory.storage_controllers)?.iter().map(device),
-            ),
-            network_controllers: sorted(
-                list("network controllers", &inventory.network_controllers)?.iter().map(device),
-            ),
+            disks: sorted(disks.map(disk)),
+            storage_controllers: sorted(storage.iter().map(device)),
+            network_controllers: sorted(network.iter().map(device)),
             nics: sorted(list("network interfaces", &inventory.nics)?.iter().map(nic)),
         })
-    })();
-    match lists {
-        Ok(canonical) => Fact::Known(canonical),
-        Err(unknown) => Fact::Unknown(unknown),
     }
 }
 

@@ -164,7 +164,8 @@ impl Machine {
     /// A PCI device at the end of a path of bridges: `pci0000:3a/0000:3a:00.0/0000:3b:00.0`.
     pub(crate) fn card(self, path: &str, card: Card) -> Self {
         let bridges = Path::new(path).ancestors().skip(1).filter_map(Path::to_str);
-        let bridges = bridges.filter(|bridge| bridge.contains('/'));
+        let is_bus = |path: &str| path.rsplit('/').next().is_some_and(|name| name.starts_with("pci"));
+        let bridges = bridges.filter(|path| !path.is_empty() && !is_bus(path));
         let bridge = Card { ids: [0x8086, 0x2030, 0, 0], class: 0x06_0400, driver: Some("pcieport") };
         let machine = bridges.fold(self, |machine, path| machine.pci_device(path, bridge));
         machine.pci_device(path, card)

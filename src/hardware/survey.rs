@@ -18,17 +18,17 @@ mod smbios;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use lldp::LldpClient;
 
 use super::fact::Fact;
-use super::inventory::{Bmc, Inventory, Nic, SCHEMA};
+use super::inventory::{Bmc, Dimm, Inventory, Nic, SCHEMA};
 use super::{dmi, generation};
 use crate::disk::roots::Roots;
 use question::Question;
 
-/// How long a device may take for an answer. A BMC that is well takes some tens of milliseconds.
+/// How long devices and daemons may take for their answers. A BMC that is well takes some tens of milliseconds.
 const PATIENCE: Duration = Duration::from_millis(500);
 
 /// Where to look. Clones share what is still unanswered, so that a device that hangs costs one thread, not one a survey.
@@ -80,6 +80,7 @@ impl Survey {
     pub fn take(&self) -> Inventory {
         let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
         let Questions { bmcs, nics, neighbours } = &mut *questions;
+        let deadline = Instant::now() + PATIENCE;
         let tables = smbios::read(&self.roots);
         let bmcs = bmcs.ask({
             let (roots, is_named) = (self.roots.clone(), tables.has_bmc);
@@ -90,16 +91,28 @@ impl Survey {
             move || nics::read(&roots)
         });
         let neighbours = self.lldp.as_ref().map(|client| client.ask(neighbours));
+        let mut inventory = self.read(tables.cpu_model, tables.dimms);
+        inventory.bmcs = bmcs.wait(deadline).flatten();
+        inventory.nics = nics.wait(deadline).flatten();
+        if let Some(neighbours) = neighbours.map(|hearing| hearing.wait(deadline)) {
+            lldp::introduce(&mut inventory.nics, &neighbours);
+        }
+        inventory.generation = generation::of(&inventory);
+        inventory
+    }
+
+    /// What takes no waiting.
+    fn read(&self, cpu_model: Fact<String>, dimms: Fact<Vec<Dimm>>) -> Inventory {
         let dmi = dmi::Dmi::read(&self.roots);
         let mut inventory = Inventory {
             schema: SCHEMA,
-            serials: dmi::serials(&self.roots),
             system: dmi.system,
             board: dmi.board,
             chassis: dmi.chassis,
             bios: dmi.bios,
-            cpu: cpu::read(&self.roots, self.architecture, tables.cpu_model),
-            memory: memory::read(&self.roots, tables.dimms),
+            serials: dmi::serials(&self.roots),
+            cpu: cpu::read(&self.roots, self.architecture, cpu_model),
+            memory: memory::read(&self.roots, dimms),
             firmware: firmware::read(&self.roots),
             tpms: firmware::tpms(&self.roots),
             disks: disks::read(&self.roots),
@@ -108,12 +121,6 @@ impl Survey {
             ..Inventory::default()
         };
         names::describe(&self.pci_ids, &mut inventory);
-        inventory.bmcs = bmcs.wait(PATIENCE).flatten();
-        inventory.nics = nics.wait(PATIENCE).flatten();
-        if let (Fact::Known(nics), Some(neighbours)) = (&mut inventory.nics, neighbours) {
-            lldp::introduce(nics, &neighbours.wait(PATIENCE));
-        }
-        inventory.generation = generation::of(&inventory);
         inventory
     }
 }

@@ -39,3 +39,29 @@ fn bmc(devices: &Path, name: String) -> Bmc {
         name,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::read;
+    use crate::hardware::fact::{Fact, UnknownReason};
+    use crate::hardware::machines::Machine;
+
+    #[test]
+    fn that_there_is_none_is_known_only_if_the_firmware_names_none() {
+        let without = Machine::new("without", "x86_64").fixture;
+        let with = Machine::new("with", "x86_64").bmc("6.54").fixture;
+        let unknown = || Fact::unknown(UnknownReason::Unreadable);
+        for (server, is_named, expected) in [
+            (&without, Fact::Known(false), Ok(0)),
+            (&without, Fact::Known(true), Err(UnknownReason::Missing)),
+            (&without, unknown(), Err(UnknownReason::Missing)),
+            (&with, Fact::Known(false), Ok(1)),
+            (&with, Fact::Known(true), Ok(1)),
+            (&with, unknown(), Ok(1)),
+        ] {
+            let found = read(&server.roots(), is_named);
+            let seen = found.why_unknown().map_or(Ok(found.items().len()), |unknown| Err(unknown.reason));
+            assert_eq!(seen, expected);
+        }
+    }
+}

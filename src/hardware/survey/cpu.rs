@@ -13,40 +13,11 @@ use crate::hardware::read;
 /// What of `cpuinfo` is read: the first processor stands in it, and all are alike.
 const CPUINFO_BYTES: u64 = 16 << 10;
 /// Flags that say which systems run: the levels x86-64-v2 and -v3, what hashing and ciphers use, virtualisation.
-const X86_FLAGS: [&str; 26] = [
-    "abm",
-    "aes",
-    "avx",
-    "avx2",
-    "avx512f",
-    "avx512vl",
-    "bmi1",
-    "bmi2",
-    "cx16",
-    "f16c",
-    "fma",
-    "hypervisor",
-    "lahf_lm",
-    "lm",
-    "movbe",
-    "nx",
-    "pclmulqdq",
-    "popcnt",
-    "rdrand",
-    "sha_ni",
-    "sse4_1",
-    "sse4_2",
-    "ssse3",
-    "svm",
-    "vmx",
-    "xsave",
-];
+const X86_FLAGS: &str = "abm aes avx avx2 avx512f avx512vl bmi1 bmi2 cx16 f16c fma hypervisor lahf_lm lm movbe nx \
+                         pclmulqdq popcnt rdrand sha_ni sse4_1 sse4_2 ssse3 svm vmx xsave";
 /// The same for Arm.
-const ARM_FLAGS: [&str; 15] = [
-    "aes", "asimd", "asimddp", "asimdhp", "atomics", "bf16", "crc32", "fphp", "i8mm", "pmull", "sha1", "sha2", "sha3",
-    "sve", "sve2",
-];
-/// Makers of Arm processors, by the number that they have in `cpuinfo` (`arch/arm64/include/asm/cputype.h`).
+const ARM_FLAGS: &str = "aes asimd asimddp asimdhp atomics bf16 crc32 fphp i8mm pmull sha1 sha2 sha3 sve sve2";
+/// Makers of Arm processors, by the number that they have in `cpuinfo`, as `lscpu` of util-linux names them.
 const ARM_VENDORS: [(&str, &str); 8] = [
     ("0x41", "ARM"),
     ("0x43", "Cavium"),
@@ -106,7 +77,7 @@ fn arm_vendor(implementer: String) -> String {
 
 fn flags_that_matter(flags: &str) -> Vec<String> {
     let there: BTreeSet<_> = flags.split_whitespace().collect();
-    let matter: BTreeSet<_> = X86_FLAGS.into_iter().chain(ARM_FLAGS).collect();
+    let matter = X86_FLAGS.split_whitespace().chain(ARM_FLAGS.split_whitespace()).collect();
     there.intersection(&matter).map(|&flag| flag.to_owned()).collect()
 }
 

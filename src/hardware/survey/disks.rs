@@ -56,3 +56,97 @@ fn device(link: &Path) -> Option<PathBuf> {
     let controller = sysfs::entries(subsystem).ok()?.into_iter().find(is_controller)?;
     subsystem.join(controller).canonicalize().ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::disk::identity::Transport;
+    use crate::hardware::fact::{Fact, UnknownReason};
+    use crate::hardware::inventory::{Attachment, BlockDevice, Link};
+    use crate::hardware::machines::{Card, Machine};
+
+    const NVME: Card = Card { ids: [0x19e5, 0x3714, 0, 0], class: 0x01_0802, driver: Some("nvme") };
+
+    fn only_disk(machine: &Machine) -> BlockDevice {
+        let disks = machine.inventory().disks.into_value().expect("disks");
+        let [disk] = <[BlockDevice; 1]>::try_from(disks).expect("one disk");
+        disk
+    }
+
+    /// Bus, name and driver of each device in the path.
+    fn path(disk: &BlockDevice) -> Vec<String> {
+        let driver = |link: &Link| link.driver.value().cloned().unwrap_or_else(|| "-".to_owned());
+        disk.path.items().iter().map(|link| format!("{} {} {}", link.bus, link.name, driver(link))).collect()
+    }
+
+    #[test]
+    fn a_namespace_below_a_subsystem_hangs_on_the_controller_that_serves_it() {
+        let machine = Machine::new("multipath", "x86_64").card("pci0000:00/0000:00:02.0/0000:01:00.0", NVME);
+        let controller = "pci0000:00/0000:00:02.0/0000:01:00.0/nvme/nvme0";
+        machine.fixture.device("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:1");
+        machine.fixture.device(&format!("{controller}/nvme0c0n1"), "259:0").attribute("hidden", "1\n");
+        machine.fixture.link(
+            "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0",
+            "../../../pci0000:00/0000:00:02.0/0000:01:00.0/nvme/nvme0",
+        );
+        let disk = only_disk(&machine);
+        assert_eq!((disk.name.as_str(), disk.attachment), ("nvme0n1", Attachment::Nvme));
+        assert_eq!(path(&disk), ["pci 0000:01:00.0 nvme"]);
+    }
+
+    #[test]
+    fn a_disk_behind_a_volume_management_device_needs_both_drivers() {
+        let vmd = Card { ids: [0x8086, 0x201d, 0, 0], class: 0x01_0400, driver: Some("vmd") };
+        let port = "pci0000:5d/0000:5d:05.5/pci10000:00/10000:00:02.0/10000:01:00.0";
+        let machine = Machine::new("VMD", "x86_64").card("pci0000:5d/0000:5d:05.5", vmd).card(port, NVME);
+        let disk = only_disk(&machine.nvme_disk(port, 0, "S1"));
+        assert_eq!(path(&disk), ["pci 10000:01:00.0 nvme", "pci 0000:5d:05.5 vmd"]);
+        assert_eq!(disk.controller, Fact::Known("10000:01:00.0".to_owned()));
+        assert_eq!(disk.attachment, Attachment::Nvme);
+    }
+
+    #[test]
+    fn every_layer_between_a_disk_and_its_controller_counts() {
+        let virtio = Card { ids: [0x1af4, 0x1048, 0x1af4, 0x1100], class: 0x01_0000, driver: Some("virtio-pci") };
+        let card = "pci0000:00/0000:00:04.0";
+        let machine = Machine::new("virtio-scsi", "x86_64")
+            .card(card, virtio)
+            .device(&format!("{card}/virtio2"), "virtio", "virtio:d00000008v00001AF4", None)
+            .scsi_disk(&format!("{card}/virtio2/host8/target8:0:0"), "sda", "QEMU HARDDISK", "VS1");
+        let disk = only_disk(&machine);
+        assert_eq!(path(&disk), ["scsi 0:0:0:0 sd", "virtio virtio2 -", "pci 0000:00:04.0 virtio-pci"]);
+        assert_eq!(disk.attachment, Attachment::Virtio);
+
+        let xhci = Card { ids: [0x1b36, 0x000d, 0, 0], class: 0x0c_0330, driver: Some("xhci_hcd") };
+        let port = format!("{card}/usb2/2-1/2-1:1.0");
+        let machine = Machine::new("USB", "x86_64")
+            .card(card, xhci)
+            .device(&port, "usb", "usb:v46F4p0001d0000dc00dsc00dp00ic08isc06ip50in00", Some("usb-storage"))
+            .scsi_disk(&format!("{port}/host7/target7:0:0"), "sda", "QEMU HARDDISK", "USB1");
+        let disk = only_disk(&machine);
+        assert_eq!(path(&disk), ["scsi 0:0:0:0 sd", "usb 2-1:1.0 usb-storage", "pci 0000:00:04.0 xhci_hcd"]);
+        assert_eq!((disk.transport, disk.attachment), (Transport::Usb, Attachment::Usb));
+    }
+
+    #[test]
+    fn a_controller_that_is_no_card_is_known_by_its_cable() {
+        let host = "platform/HISI0162:01/host0/port-0:0/end_device-0:0/target0:0:0";
+        let machine = Machine::new("hisi_sas v2", "aarch64")
+            .device("platform/HISI0162:01", "platform", "acpi:HISI0162:", Some("hisi_sas_v2_hw"))
+            .scsi_disk(host, "sda", "ST600MM0088", "W420XYZ1");
+        let disk = only_disk(&machine);
+        assert_eq!(path(&disk), ["scsi 0:0:0:0 sd", "platform HISI0162:01 hisi_sas_v2_hw"]);
+        assert_eq!(disk.attachment, Attachment::Sas);
+        assert_eq!(disk.controller, Fact::unknown(UnknownReason::Missing));
+    }
+
+    #[test]
+    fn disks_are_not_known_while_nobody_knows_what_is_mounted() {
+        let machine = Machine::new("broken", "x86_64");
+        machine.fixture.write("proc/self/mountinfo", "nonsense\n");
+        let inventory = machine.inventory();
+        let why = inventory.disks.why_unknown().expect("unknown");
+        assert_eq!(why.reason, UnknownReason::Unreadable);
+        assert!(why.detail.as_ref().is_some_and(|detail| detail.contains("mountinfo is not understood")), "{why:?}");
+        assert_eq!(inventory.generation.value(), None);
+    }
+}

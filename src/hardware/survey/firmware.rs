@@ -58,3 +58,54 @@ pub(super) fn tpms(roots: &Roots) -> Fact<Vec<Tpm>> {
         |name: String| Tpm { version_major: read::number(&directory.join(&name).join("tpm_version_major")), name };
     read::entries(&directory).map(|names| names.into_iter().map(tpm).collect())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{GLOBAL, read, tpms};
+    use crate::hardware::fact::{Fact, UnknownReason};
+    use crate::hardware::inventory::SecureBoot;
+    use crate::hardware::machines::Machine;
+
+    fn secure_boot(variables: &[(&str, &[u8])]) -> Fact<SecureBoot> {
+        let machine = Machine::new("firmware", "x86_64");
+        let directory = "sys/firmware/efi/efivars";
+        std::fs::create_dir_all(machine.fixture.path(directory)).expect("directory");
+        for (name, content) in variables {
+            machine.fixture.write(&format!("{directory}/{name}-{GLOBAL}"), content);
+        }
+        read(&machine.fixture.roots()).secure_boot
+    }
+
+    #[test]
+    fn secure_boot_is_what_its_variables_say() {
+        let (on, off) = (&[6, 0, 0, 0, 1][..], &[6, 0, 0, 0, 0][..]);
+        for (variables, expected) in [
+            (&[("SecureBoot", on), ("SetupMode", off)][..], SecureBoot::Enabled),
+            (&[("SecureBoot", off), ("SetupMode", off)], SecureBoot::Disabled),
+            (&[("SecureBoot", off), ("SetupMode", on)], SecureBoot::SetupMode),
+            (&[("SecureBoot", off)], SecureBoot::Disabled),
+            (&[], SecureBoot::Unsupported),
+        ] {
+            assert_eq!(secure_boot(variables), Fact::Known(expected), "{variables:?}");
+        }
+        let reason = |fact: Fact<SecureBoot>| fact.why_unknown().map(|unknown| unknown.reason);
+        assert_eq!(reason(secure_boot(&[("SecureBoot", &on[..4])])), Some(UnknownReason::Malformed));
+        assert_eq!(reason(secure_boot(&[("SecureBoot", &[0; 6])])), Some(UnknownReason::Malformed));
+    }
+
+    #[test]
+    fn variables_that_are_not_mounted_say_nothing() {
+        let machine = Machine::new("firmware", "x86_64");
+        std::fs::create_dir_all(machine.fixture.path("sys/firmware/efi")).expect("directory");
+        let firmware = read(&machine.fixture.roots());
+        assert_eq!(firmware.secure_boot, Fact::unknown(UnknownReason::Missing));
+    }
+
+    #[test]
+    fn modules_say_their_version_if_the_kernel_does() {
+        let machine = Machine::new("firmware", "x86_64").attribute("class/tpm/tpm0/tpm_version_major", "2");
+        let machine = machine.attribute("class/tpm/tpm1/dev", "10:225");
+        let seen: Vec<_> = tpms(&machine.fixture.roots()).items().iter().map(|tpm| tpm.version_major.clone()).collect();
+        assert_eq!(seen, [Fact::Known(2), Fact::unknown(UnknownReason::Missing)]);
+    }
+}

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Read as _};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::time::Instant;
 
 use serde::Deserialize;
 
@@ -81,12 +81,12 @@ fn hear(output: impl io::Read) -> Vec<u8> {
 
 impl Hearing<'_> {
     /// The neighbours, if the client says them in time. It is gone when this returns.
-    pub(super) fn wait(self, limit: Duration) -> Fact<Neighbours> {
+    pub(super) fn wait(self, deadline: Instant) -> Fact<Neighbours> {
         let (mut client, asked) = match self.answer {
             Ok(running) => running,
             Err(unknown) => return Fact::Unknown(unknown),
         };
-        let answer = asked.wait(limit);
+        let answer = asked.wait(deadline);
         // Its last word was said, or nobody waits for it any more.
         if let Err(error) = client.kill().and_then(|()| client.wait()) {
             return Fact::Unknown(read::because(&error));
@@ -142,7 +142,7 @@ fn parse(answer: &[u8]) -> Fact<Neighbours> {
             chassis_id: first(&interface.chassis, |party| &party.id),
             port_id: first(&interface.port, |party| &party.id),
         };
-        neighbours.entry(interface.name).or_insert(neighbour);
+        neighbours.entry(crate::text::printable(&interface.name)).or_insert(neighbour);
     }
     Fact::Known(neighbours)
 }
@@ -153,8 +153,8 @@ fn first(parties: &[Party], what: impl Fn(&Party) -> &Vec<Text>) -> Fact<String>
 }
 
 /// Gives each interface its neighbour.
-pub(super) fn introduce(nics: &mut [Nic], neighbours: &Fact<Neighbours>) {
-    for nic in nics {
+pub(super) fn introduce(nics: &mut Fact<Vec<Nic>>, neighbours: &Fact<Neighbours>) {
+    for nic in nics.value_mut().into_iter().flatten() {
         nic.neighbour = neighbours.as_ref().and_then(|neighbours| match neighbours.get(&nic.name) {
             Some(neighbour) => Fact::Known(neighbour.clone()),
             None => Fact::unknown(UnknownReason::Missing),
@@ -182,6 +182,10 @@ mod tests {
         "name": "eno1", "chassis": [{"id": [{"type": "mac", "value": "second"}]}], "port": []
     }]}]}"#;
 
+    fn long() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
+
     fn client(script: &str) -> LldpClient {
         LldpClient { socket: "/".into(), command: ["/bin/sh", "-c", script].map(str::to_owned).into() }
     }
@@ -193,9 +197,11 @@ mod tests {
     #[test]
     fn interfaces_are_told_their_first_neighbour() {
         let mut question = Question::default();
-        let neighbours = client(&format!("echo '{ANSWER}'")).ask(&mut question).wait(Duration::from_secs(60));
-        let mut nics = ["eno1", "eno2"].map(|name| Nic { name: name.to_owned(), ..Nic::default() });
+        let neighbours = client(&format!("echo '{ANSWER}'")).ask(&mut question).wait(long());
+        let nic = |name: &str| Nic { name: name.to_owned(), ..Nic::default() };
+        let mut nics = Fact::Known(vec![nic("eno1"), nic("eno2")]);
         introduce(&mut nics, &neighbours);
+        let nics = nics.items();
         let neighbour = nics[0].neighbour.value().expect("neighbour");
         assert_eq!(neighbour.system_name.value().map(String::as_str), Some("leaf-1\\u{1b}[2J"));
         assert_eq!(neighbour.chassis_id.value().map(String::as_str), Some("2e:de:d4:f9:1e:7b"));
@@ -217,19 +223,19 @@ mod tests {
     fn nobody_is_asked_without_a_daemon_and_a_program_that_is_not_there_is_no_answer() {
         let mut question = Question::default();
         let absent = LldpClient { socket: "/nowhere".into(), ..client("exit 1") };
-        assert_eq!(reason(&absent.ask(&mut question).wait(Duration::ZERO)), Some(UnknownReason::Missing));
+        assert_eq!(reason(&absent.ask(&mut question).wait(long())), Some(UnknownReason::Missing));
         let lost = LldpClient { command: vec!["/nowhere".to_owned()], ..client("") };
-        assert_eq!(reason(&lost.ask(&mut question).wait(Duration::ZERO)), Some(UnknownReason::Unreadable));
+        assert_eq!(reason(&lost.ask(&mut question).wait(long())), Some(UnknownReason::Unreadable));
     }
 
     #[test]
     fn a_client_that_hangs_or_never_ends_is_killed() {
         let begun = Instant::now();
         let mut question = Question::default();
-        let hangs = client("exec sleep 600").ask(&mut question).wait(Duration::from_millis(20));
+        let hangs = client("exec sleep 600").ask(&mut question).wait(Instant::now() + Duration::from_millis(20));
         assert_eq!(reason(&hangs), Some(UnknownReason::TimedOut));
         let mut question = Question::default();
-        let shouts = client("exec yes").ask(&mut question).wait(Duration::from_secs(60));
+        let shouts = client("exec yes").ask(&mut question).wait(long());
         assert_eq!(reason(&shouts), Some(UnknownReason::Malformed));
         assert!(begun.elapsed() < Duration::from_secs(300));
     }

@@ -26,6 +26,8 @@ enum Key {
     Subclass(u8, u8),
 }
 
+type Names = HashMap<Key, Fact<String>>;
+
 /// Gives the controllers of an inventory their names, by the first table that can be read.
 pub(super) fn describe(tables: &[PathBuf], inventory: &mut Inventory) {
     let lists = [&mut inventory.storage_controllers, &mut inventory.network_controllers];
@@ -34,9 +36,9 @@ pub(super) fn describe(tables: &[PathBuf], inventory: &mut Inventory) {
         return;
     }
     let wanted = devices.iter().flat_map(|device| keys(device)).collect();
-    let names = tables.iter().find_map(|path| look_up(path, &wanted).ok()).unwrap_or_default();
+    let names = tables.iter().find_map(|path| look_up(path, &wanted).ok());
     for device in &mut devices {
-        device.names = of(device, &names);
+        device.names = of(device, names.as_ref());
     }
 }
 
@@ -53,8 +55,11 @@ fn keys(device: &PciDevice) -> [Key; 5] {
     ]
 }
 
-fn of(device: &PciDevice, names: &HashMap<Key, Fact<String>>) -> PciNames {
-    let name = |key: &Key| names.get(key).cloned().unwrap_or(Fact::unknown(UnknownReason::Missing));
+fn of(device: &PciDevice, names: Option<&Names>) -> PciNames {
+    let name = |key: &Key| match names {
+        Some(names) => names.get(key).cloned().unwrap_or(Fact::unknown(UnknownReason::Missing)),
+        None => Fact::unknown_for(UnknownReason::Missing, "no table of PCI ids can be read"),
+    };
     let [vendor, chip, subsystem, class, subclass] = keys(device);
     PciNames {
         vendor: name(&vendor),
@@ -65,9 +70,9 @@ fn of(device: &PciDevice, names: &HashMap<Key, Fact<String>>) -> PciNames {
 }
 
 /// The names of what is wanted.
-fn look_up(table: &Path, wanted: &HashSet<Key>) -> io::Result<HashMap<Key, Fact<String>>> {
+fn look_up(table: &Path, wanted: &HashSet<Key>) -> io::Result<Names> {
     let mut table = BufReader::with_capacity(64 << 10, sysfs::open_regular(table)?.take(MAX_TABLE_BYTES));
-    let mut names = HashMap::new();
+    let mut names = Names::new();
     let mut place = Place::default();
     let mut line = Vec::new();
     while table.read_until(b'\n', &mut line)? != 0 {

@@ -23,8 +23,7 @@ pub(super) fn read(roots: &Roots, base: u8) -> Fact<Vec<PciDevice>> {
 
 /// A device; missing if it is of another class, virtual, or has just gone.
 fn device(directory: &Path, address: String, base: u8) -> Fact<PciDevice> {
-    read::hex(&directory.join("class")).and_then(|raw| {
-        let class = PciClass::new(u32::try_from(raw).unwrap_or_default());
+    class(directory).and_then(|class| {
         if class.base() != base || directory.join("physfn").exists() {
             return Fact::unknown(UnknownReason::Missing);
         }
@@ -37,6 +36,13 @@ fn device(directory: &Path, address: String, base: u8) -> Fact<PciDevice> {
             driver: read::link(&directory.join("driver")),
             numa_node: numa_node(directory),
         })
+    })
+}
+
+fn class(directory: &Path) -> Fact<PciClass> {
+    read::hex(&directory.join("class")).and_then(|class| match u32::try_from(class) {
+        Ok(class) if class >> 24 == 0 => Fact::Known(PciClass::new(class)),
+        Ok(_) | Err(_) => Fact::unknown_for(UnknownReason::Malformed, "the class has more than 24 bits"),
     })
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::thread;
-use std::time::Duration;
+use std::time::Instant;
 
 use crate::hardware::fact::{Fact, UnknownReason};
 
@@ -55,16 +55,16 @@ fn begin<T: Send + 'static>(ask: impl FnOnce() -> T + Send + 'static) -> Result<
 
 impl<T> Asked<'_, T> {
     /// The answer, if it comes in time.
-    pub(super) fn wait(self, limit: Duration) -> Fact<T> {
+    pub(super) fn wait(self, deadline: Instant) -> Fact<T> {
         let hear = match self.answer {
             Ok(hear) => hear,
             Err(unknown) => return unknown,
         };
-        match hear.recv_timeout(limit) {
+        match hear.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
             Ok(answer) => Fact::Known(answer),
             Err(RecvTimeoutError::Timeout) => {
                 self.question.unanswered = Some(hear);
-                Fact::unknown_for(UnknownReason::TimedOut, &format!("no answer within {limit:?}"))
+                Fact::unknown_for(UnknownReason::TimedOut, "there was no answer in time")
             }
             Err(RecvTimeoutError::Disconnected) => {
                 Fact::unknown_for(UnknownReason::Unreadable, "the look at it was broken off")
@@ -76,12 +76,14 @@ impl<T> Asked<'_, T> {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc;
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use super::Question;
     use crate::hardware::fact::{Fact, UnknownReason};
 
-    const LONG: Duration = Duration::from_secs(60);
+    fn long() -> Instant {
+        Instant::now() + Duration::from_secs(60)
+    }
 
     fn reason<T>(fact: &Fact<T>) -> Option<UnknownReason> {
         fact.why_unknown().map(|unknown| unknown.reason)
@@ -90,8 +92,8 @@ mod tests {
     #[test]
     fn an_answer_is_waited_for() {
         let mut question = Question::default();
-        assert_eq!(question.ask(|| 7).wait(LONG), Fact::Known(7));
-        assert_eq!(question.ask(|| 8).wait(LONG), Fact::Known(8));
+        assert_eq!(question.ask(|| 7).wait(long()), Fact::Known(7));
+        assert_eq!(question.ask(|| 8).wait(long()), Fact::Known(8));
     }
 
     #[test]
@@ -103,11 +105,11 @@ mod tests {
             begun.send(()).expect("the test waits");
             hang.recv().is_ok()
         };
-        assert_eq!(reason(&question.ask(ask).wait(Duration::from_millis(1))), Some(UnknownReason::TimedOut));
+        assert_eq!(reason(&question.ask(ask).wait(Instant::now())), Some(UnknownReason::TimedOut));
         wait.recv().expect("begun");
-        assert_eq!(reason(&question.ask(|| unreachable!("asked twice")).wait(LONG)), Some(UnknownReason::TimedOut));
+        assert_eq!(reason(&question.ask(|| unreachable!("asked twice")).wait(long())), Some(UnknownReason::TimedOut));
         release.send(()).expect("released");
-        while question.ask(|| true).wait(LONG) != Fact::Known(true) {
+        while question.ask(|| true).wait(long()) != Fact::Known(true) {
             std::thread::yield_now();
         }
     }
@@ -115,6 +117,6 @@ mod tests {
     #[test]
     fn a_panic_of_the_asker_is_no_answer() {
         let mut question = Question::<u8>::default();
-        assert_eq!(reason(&question.ask(|| panic!("broken")).wait(LONG)), Some(UnknownReason::Unreadable));
+        assert_eq!(reason(&question.ask(|| panic!("broken")).wait(long())), Some(UnknownReason::Unreadable));
     }
 }

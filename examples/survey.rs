@@ -1,0 +1,17 @@
+//! Takes stock of the server that it runs on: prints the inventory as JSON, and on stderr the model and how long it took.
+
+use std::io::{self, Write as _};
+use std::time::Instant;
+
+use bms_agent::disk::roots::Roots;
+use bms_agent::hardware::model::HardwareModel;
+use bms_agent::hardware::survey::Survey;
+
+fn main() -> io::Result<()> {
+    let survey = Survey::new(Roots::default());
+    let begun = Instant::now();
+    let inventory = survey.take();
+    writeln!(io::stderr(), "{}: surveyed in {:.1?}", HardwareModel::of(&inventory), begun.elapsed())?;
+    serde_json::to_writer_pretty(io::stdout().lock(), &inventory)?;
+    writeln!(io::stdout())
+}
