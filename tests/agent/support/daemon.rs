@@ -5,21 +5,18 @@ use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
+use super::machine::{Alone, Together};
 use super::run;
-
-/// Who uses the machine: many tests at once, or the one that measures what belongs to all.
-static MACHINE: RwLock<()> = RwLock::new(());
 
 #[expect(dead_code, reason = "held, not read")]
 #[derive(Debug)]
 enum Share {
-    Together(RwLockReadGuard<'static, ()>),
-    Alone(RwLockWriteGuard<'static, ()>),
+    Together(Together),
+    Alone(Alone),
 }
 
 /// A daemon. Dropping it kills it.
@@ -41,12 +38,12 @@ impl Daemon {
 
     /// The same with these lines in its configuration.
     pub(crate) fn start_with(lines: &str) -> Self {
-        Self::make(Share::Together(MACHINE.read().unwrap_or_else(PoisonError::into_inner)), lines)
+        Self::make(Share::Together(Together::with_others()), lines)
     }
 
-    /// A daemon while no other test has one.
+    /// A daemon while no other test has one, nor a repository.
     pub(crate) fn start_alone() -> Self {
-        let share = Share::Alone(MACHINE.write().unwrap_or_else(PoisonError::into_inner));
+        let share = Share::Alone(Alone::without_others());
         Self::make(share, "allow_loop_devices = true")
     }
 

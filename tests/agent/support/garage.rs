@@ -11,6 +11,7 @@ use object_store::aws::AmazonS3Builder;
 use tempfile::TempDir;
 
 use super::image::fixtures;
+use super::machine::Together;
 use super::server::{Server, free_address};
 
 /// What tests/fixtures/garage.sh builds.
@@ -29,11 +30,13 @@ pub(crate) const ROOT_DOMAIN: &str = ".s3.localhost";
 pub(crate) struct Garage {
     server: Server,
     _dir: TempDir,
+    _share: Together,
 }
 
 impl Garage {
     /// A server with an empty bucket.
     pub(crate) fn start() -> Self {
+        let share = Together::with_others();
         let dir = tempfile::tempdir().expect("temporary directory");
         let address = free_address();
         let config = configuration(dir.path(), address);
@@ -43,7 +46,7 @@ impl Garage {
         command.args(["server", "--single-node", "--default-bucket"]);
         command.env("GARAGE_DEFAULT_ACCESS_KEY", ACCESS_KEY).env("GARAGE_DEFAULT_SECRET_KEY", SECRET_KEY);
         command.env("GARAGE_DEFAULT_BUCKET", BUCKET);
-        Self { server: Server::start(command, address, &dir.path().join("log")), _dir: dir }
+        Self { server: Server::start(command, address, &dir.path().join("log")), _dir: dir, _share: share }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {

@@ -9,6 +9,7 @@ pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod garage;
 pub(crate) mod image;
+mod machine;
 pub(crate) mod nginx;
 pub(crate) mod repository;
 pub(crate) mod seed;

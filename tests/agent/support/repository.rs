@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::ctl::{self, Answer};
 use super::garage::Garage;
+use super::machine::Together;
 
 /// How an agent and `bmsctl` reach a repository: the lines of its table in the configuration.
 #[derive(Debug)]
@@ -16,13 +17,15 @@ pub(crate) struct Repository {
     /// The configuration file that `bmsctl` is given, and the credentials.
     dir: TempDir,
     lines: String,
+    _share: Together,
 }
 
 impl Repository {
     /// One with these lines in its table.
     pub(crate) fn of(lines: &str) -> Self {
+        let share = Together::with_others();
         let dir = tempfile::tempdir().expect("temporary directory");
-        let repository = Self { dir, lines: lines.to_owned() };
+        let repository = Self { dir, lines: lines.to_owned(), _share: share };
         fs::write(repository.config(), repository.table()).expect("configuration");
         repository
     }
