@@ -197,6 +197,8 @@ impl Bench {
         let discovery = Discovery { roots: Roots::default(), allow_loop_devices: true, protected_paths: Vec::new() };
         Ok(Arc::new(Agent {
             discovery,
+            survey: Survey::new(Roots::default()),
+            aliases: Aliases::built_in()?,
             registry: Arc::new(Registry::new(clock.0.clone())),
             records: Records::open(self.work.path())?,
             journal: Journal::open(self.work.path())?,

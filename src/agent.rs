@@ -17,6 +17,8 @@ use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
 use crate::disk::probe::{self, Content};
 use crate::disk::selector::Selector;
+use crate::hardware::alias::Aliases;
+use crate::hardware::survey::Survey;
 use crate::inspect::policy::Choice;
 use crate::operation::registry::{Begun, Registry, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind, Outcome};
@@ -125,6 +127,10 @@ pub enum VerifyAgainst {
 pub struct Agent {
     /// Finds disks.
     pub discovery: Discovery,
+    /// Takes stock of the server.
+    pub survey: Survey,
+    /// Other names for the same hardware.
+    pub aliases: Aliases,
     /// All operations.
     pub registry: Arc<Registry>,
     /// What was installed on which disk.

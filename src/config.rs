@@ -60,6 +60,8 @@ pub struct Config {
     pub http: HttpTable,
     /// How disks and images are looked into.
     pub inspection: InspectionTable,
+    /// Which images fit this server.
+    pub compatibility: CompatibilityTable,
     /// Kinds of servers that images are for, by the names that callers use.
     #[serde(deserialize_with = "profile::deserialize")]
     pub profiles: BTreeMap<String, Profile>,
@@ -76,6 +78,21 @@ pub struct InspectionTable {
     /// Directory with files of checks, which are added to the built-in ones or take their place. It may be missing.
     #[serde(deserialize_with = "absolute")]
     pub checks: PathBuf,
+}
+
+/// Which images fit this server.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CompatibilityTable {
+    /// File with other names of vendors and products, which are added to the built-in ones. It may be missing.
+    #[serde(deserialize_with = "absolute")]
+    pub aliases: PathBuf,
+}
+
+impl Default for CompatibilityTable {
+    fn default() -> Self {
+        Self { aliases: PathBuf::from("/etc/bms-agent/aliases.toml") }
+    }
 }
 
 impl Default for InspectionTable {
@@ -98,6 +115,7 @@ impl Default for Config {
             allowed_urls: AllowedUrls::default(),
             http: HttpTable::default(),
             inspection: InspectionTable::default(),
+            compatibility: CompatibilityTable::default(),
             profiles: BTreeMap::new(),
         }
     }
@@ -235,7 +253,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
     use std::path::{Path, PathBuf};
 
-    use super::{Config, ConfigError, InspectionTable};
+    use super::{CompatibilityTable, Config, ConfigError, InspectionTable};
     use crate::inspect::policy::Policy;
     use crate::inspect::profile::{NetworkMode, Profile, Sdi};
     use crate::net::allowed::AllowedUrls;
@@ -270,6 +288,7 @@ mod tests {
              [http]\nca = \"/etc/ca.pem\"\nproxy = \"http://proxy:3128\"\nretry_seconds = 7\n\
              [repositories.main]\nlocation = \"/srv/images\"\n\
              [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
+             [compatibility]\naliases = \"/srv/aliases.toml\"\n\
              [profiles.own]\nnetwork_mode = \"distributed\"\nsdi = \"sdi3.0\"\n",
         );
         let expected = Config {
@@ -296,6 +315,7 @@ mod tests {
                 profile: "own".to_owned(),
                 checks: PathBuf::from("/srv/checks"),
             },
+            compatibility: CompatibilityTable { aliases: PathBuf::from("/srv/aliases.toml") },
             profiles: BTreeMap::from([(
                 "own".to_owned(),
                 Profile { network_mode: Some(NetworkMode::Distributed), sdi: Some(Sdi::Sdi3_0), ..Profile::default() },

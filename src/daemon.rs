@@ -14,6 +14,8 @@ use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::disk::discovery::Discovery;
 use crate::disk::roots::Roots;
+use crate::hardware::alias::{AliasError, Aliases};
+use crate::hardware::survey::Survey;
 use crate::inspect::check::{Checks, ChecksError};
 use crate::inspect::child::Inspector;
 use crate::inspect::policy::{self, Policy};
@@ -57,6 +59,9 @@ pub enum DaemonError {
     /// A profile says what cannot be.
     #[error(transparent)]
     Profiles(#[from] ProfileError),
+    /// The operator's aliases make no sense.
+    #[error(transparent)]
+    Aliases(#[from] AliasError),
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -69,7 +74,7 @@ impl DaemonError {
     /// Whether what the operator wrote is wrong: to start again cannot help.
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) => true,
+            Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) => true,
             Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) | Self::Process(_) => false,
         }
     }
@@ -141,6 +146,8 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
             allow_loop_devices: config.allow_loop_devices,
             protected_paths: vec![state_dir.clone()],
         },
+        survey: Survey::new(Roots::default()),
+        aliases: Aliases::load(&config.compatibility.aliases)?,
         registry: Arc::new(Registry::new(clock.0.clone())),
         records: Records::open(&state_dir)?,
         journal: Journal::open(&state_dir)?,

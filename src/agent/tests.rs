@@ -13,6 +13,8 @@ use super::{
 use crate::clock::SystemClock;
 use crate::disk::fixture::Fixture;
 use crate::disk::selector::Selector;
+use crate::hardware::alias::Aliases;
+use crate::hardware::survey::Survey;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind};
 use crate::inspect::policy::Choice;
@@ -31,6 +33,8 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
     let clock = Arc::new(SystemClock);
     Arc::new(Agent {
         discovery: fixture.discovery(),
+        survey: Survey::below(&fixture.path(""), "x86_64"),
+        aliases: Aliases::built_in().expect("aliases"),
         registry: Arc::new(Registry::new(clock.clone())),
         records: Records::open(&fixture.path("")).expect("opened"),
         journal: Journal::open(&fixture.path("")).expect("opened"),

@@ -110,7 +110,7 @@ impl Aliases {
         Self::parse(&[(Path::new("built-in aliases"), BUILT_IN)])
     }
 
-    /// The aliases that are built in, and those of a file.
+    /// The aliases that are built in, and those of a file, which may be missing.
     ///
     /// # Errors
     /// [`AliasError`], which names the file and what is wrong in it.
@@ -119,7 +119,10 @@ impl Aliases {
     /// Reads the file.
     pub fn load(path: &Path) -> Result<Self, AliasError> {
         let unreadable = |source| AliasError::Unreadable { path: path.to_owned(), source };
-        let bytes = sysfs::bounded(path, MAX_FILE_BYTES).map_err(unreadable)?;
+        let bytes = match sysfs::bounded(path, MAX_FILE_BYTES) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Self::built_in(),
+            read => read.map_err(unreadable)?,
+        };
         let text = String::from_utf8(bytes).map_err(|error| unreadable(io::Error::other(error)))?;
         Self::parse(&[(Path::new("built-in aliases"), BUILT_IN), (path, &text)])
     }
@@ -356,6 +359,11 @@ mod tests {
             assert!(error.contains(expected), "{error}");
         }
         assert!(matches!(with(&"#".repeat(65 << 10)), Err(AliasError::Unreadable { .. })));
-        assert!(matches!(Aliases::load(Path::new("/nowhere")), Err(AliasError::Unreadable { .. })));
+        assert!(matches!(Aliases::load(Path::new("/dev")), Err(AliasError::Unreadable { .. })));
+    }
+
+    #[test]
+    fn without_a_file_there_are_the_built_in_ones() {
+        assert_eq!(Aliases::load(Path::new("/nowhere")).expect("aliases"), Aliases::built_in().expect("aliases"));
     }
 }
