@@ -1,5 +1,7 @@
 //! What an image asks of a server, as its manifest says it; and how a captured image says which model it came from.
 
+use serde::{Deserialize, Serialize};
+
 use crate::hardware::inventory::Inventory;
 use crate::hardware::model::HardwareModel;
 use crate::image::manifest::{Firmware, Kind, Manifest, OsFamily};
@@ -10,7 +12,8 @@ const SEPARATOR: &str = " / ";
 const UNKNOWN: &str = "unknown";
 
 /// What an image asks of a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Requirements {
     /// Who may use it; none for an image without a manifest, which no one bound to a model.
     pub kind: Option<Kind>,
@@ -33,6 +36,11 @@ pub struct Requirements {
 }
 
 impl Requirements {
+    /// What content without a manifest asks for: of this length, in bytes, made for these blocks.
+    pub fn of_content(size_bytes: u64, logical_block_size: Option<u32>) -> Self {
+        Self { size_bytes, logical_block_size, ..Self::default() }
+    }
+
     /// What a manifest asks for.
     pub fn of(manifest: &Manifest) -> Self {
         let architecture = manifest.os.as_ref().map(|os| os.architecture.clone()).filter(|name| !name.is_empty());
