@@ -10,6 +10,7 @@ const PROTOS: &[&str] = &[
     "bms/agent/v1/compatibility.proto",
     "bms/agent/v1/host.proto",
     "bms/agent/v1/inspection.proto",
+    "bms/agent/v1/inventory.proto",
     "bms/agent/v1/disk.proto",
     "bms/agent/v1/provisioning.proto",
     "bms/agent/v1/operation.proto",
