@@ -20,7 +20,7 @@ pub struct Admission {
 }
 
 /// An image that is to go to a disk of a server.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Case {
     /// What the image asks for, and what was overridden.
     pub admission: Admission,

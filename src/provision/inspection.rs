@@ -47,7 +47,7 @@ impl Inspection {
             Ok(found) => {
                 let problem = Problem::of(&found.report);
                 let mut warnings = self.weigh(problem, &disk)?;
-                warnings.extend(self.gate(&found, disk)?);
+                warnings.extend(self.gate(&found, &disk)?);
                 Ok(warnings)
             }
             Err(InspectError::Cancelled) => Err(ProvisionError::Cancelled { disk }),
@@ -70,8 +70,8 @@ impl Inspection {
     }
 
     /// Whether what was found fits the server; gives warnings.
-    fn gate(&self, found: &Examination, disk: String) -> Result<Vec<String>, ProvisionError> {
-        let refused = |why| ProvisionError::Incompatible { disk: disk.clone(), why };
+    fn gate(&self, found: &Examination, disk: &str) -> Result<Vec<String>, ProvisionError> {
+        let refused = |why| ProvisionError::Incompatible { disk: disk.to_owned(), why };
         let judgement = self.case.judge(Some(found)).map_err(|error| refused(error.into()))?;
         let overridden = judgement.overridden();
         match judgement.admit() {

@@ -15,6 +15,7 @@ mod api;
 mod block_size;
 mod capture;
 mod collector;
+mod compat;
 mod concurrency;
 mod crash;
 mod debian;

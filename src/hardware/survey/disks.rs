@@ -65,6 +65,7 @@ fn device(link: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use crate::disk::discovery::Discovery;
     use crate::disk::identity::Transport;
     use crate::hardware::fact::{Fact, UnknownReason};
     use crate::hardware::inventory::{Attachment, BlockDevice, Link};

@@ -24,7 +24,7 @@ pub(crate) enum ImageCommand {
     /// Put an image into a repository, in any format that is read. What the repository has already is not sent again, so
     /// an import that was interrupted goes on where it ended.
     #[command(after_help = ending())]
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// List the images of a repository.
     #[command(after_help = ending())]
     List(RepositoryArgs),

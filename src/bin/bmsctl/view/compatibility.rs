@@ -29,11 +29,7 @@ pub(crate) struct JudgedView {
 
 impl CompatibilityView {
     /// What the gate says of an image.
-    pub(crate) fn new(
-        image: String,
-        compatibility: v1::Compatibility,
-        inspection: Option<v1::Inspection>,
-    ) -> Self {
+    pub(crate) fn new(image: String, compatibility: v1::Compatibility, inspection: Option<v1::Inspection>) -> Self {
         let inspection = inspection.map(|inspection| InspectionView::new(image.clone(), inspection));
         Self { fitness: fitness(compatibility.fitness()), findings: judged(compatibility), image, inspection }
     }

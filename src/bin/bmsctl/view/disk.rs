@@ -3,6 +3,7 @@
 use bms_agent::rpc::proto::v1;
 use serde::Serialize;
 
+use super::compatibility::{JudgedView, judged};
 use super::{enum_name, non_empty};
 use crate::format::hex;
 

@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-pub(crate) use compatibility::{CompatibilityView, JudgedView};
+pub(crate) use compatibility::CompatibilityView;
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
 pub(crate) use inspection::{FindingView, InspectionView};
