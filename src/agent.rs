@@ -247,8 +247,8 @@ impl Agent {
         let halt = running.operation().cancel.child_token();
         let budget = Budget::new(self.resources.in_flight_bytes());
         let intake = Intake { events, wants, halt: halt.clone(), budget };
-        let inspection = self.inspection_of(&plan, case);
         let overridden = judgement.overridden();
+        let inspection = self.inspection_of(&plan, case, overridden.clone());
         let feed = Feed { events: received, wants: asked };
         let work = InstallWork { device, plan, inspection, overridden, feed, halt };
         let agent = self.clone();

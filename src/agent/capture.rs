@@ -196,7 +196,8 @@ impl Agent {
                 partition_table: PartitionTable::None,
                 firmware: match host.firmware.boot_mode.value() {
                     Some(BootMode::Uefi) => Firmware::Uefi,
-                    Some(BootMode::Bios) | None => Firmware::Bios,
+                    Some(BootMode::Bios) => Firmware::Bios,
+                    None => Firmware::Both,
                 },
                 min_disk_bytes: size_bytes,
                 min_memory_bytes: 0,

@@ -157,7 +157,12 @@ impl Agent {
     }
 
     /// How an install looks into its image; none if it does not.
-    pub(super) fn inspection_of(&self, plan: &InstallPlan, case: Case) -> Option<inspection::Inspection> {
+    pub(super) fn inspection_of(
+        &self,
+        plan: &InstallPlan,
+        case: Case,
+        overridden: Vec<String>,
+    ) -> Option<inspection::Inspection> {
         let request = Request {
             logical_block_size: Some(plan.disk.logical_block_size),
             profile: plan.profile.clone(),
@@ -165,6 +170,6 @@ impl Agent {
             devices: case.devices(),
         };
         let (policy, inspector) = (plan.policy, self.inspection.inspector.clone());
-        (policy != Policy::Off).then_some(inspection::Inspection { policy, request, inspector, case })
+        (policy != Policy::Off).then_some(inspection::Inspection { policy, request, inspector, case, overridden })
     }
 }

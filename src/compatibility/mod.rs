@@ -109,9 +109,13 @@ impl Judgement {
 pub fn judge(question: &Question<'_>, overrides: &[Override]) -> Result<Judgement, OverrideInvalid> {
     overrides::check(overrides)?;
     let judge = |rule: &rule::Rule| {
-        let (finding, overridden_by) = overrides::apply(rule, rule.finding(question), overrides)?;
-        let is_open = rule.looks_inside && question.image.is_none() && finding.status == Status::Unknown;
-        Ok(Judged { finding, overridden_by, is_open })
+        let finding = rule.finding(question);
+        if rule.looks_inside && question.image.is_none() && finding.status == Status::Unknown {
+            // Whether there is anything to override, a look will tell.
+            return Ok(Judged { finding, overridden_by: None, is_open: true });
+        }
+        let (finding, overridden_by) = overrides::apply(rule, finding, overrides)?;
+        Ok(Judged { finding, overridden_by, is_open: false })
     };
     let findings = rule::RULES.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
     Ok(Judgement { fitness: worst(findings.iter()), findings })

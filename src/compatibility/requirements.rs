@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::hardware::inventory::Inventory;
 use crate::hardware::model::HardwareModel;
-use crate::image::manifest::{Firmware, Kind, Manifest, OsFamily};
+use crate::image::manifest::{Firmware, Kind, MAX_MODEL_BYTES, Manifest, OsFamily};
 
 /// Between the parts of a model in a manifest.
 const SEPARATOR: &str = " / ";
@@ -66,6 +66,12 @@ pub fn source_model(host: &Inventory) -> Option<String> {
     let part = |name: Option<&String>| name.map_or(UNKNOWN, String::as_str).replace(SEPARATOR, " ");
     let parts = [host.system.vendor.value(), Some(product), host.cpu.architecture.value()].map(part);
     Some(parts.join(SEPARATOR))
+}
+
+/// Whether a text names a model as [`source_model`] does: all three parts, and not too long for a manifest.
+pub fn names_a_model(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(SEPARATOR).collect();
+    parts.len() == 3 && parts.iter().all(|part| !part.trim().is_empty()) && text.len() <= MAX_MODEL_BYTES
 }
 
 /// The model that a manifest names. Older ones have the product alone.

@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::boot_region::BootRegion;
 use super::error::ProvisionError;
-use crate::compatibility::Case;
+use crate::compatibility::{Case, Incompatible};
 use crate::disk::buffer::AlignedBuffer;
 use crate::disk::device::BlockDevice;
 use crate::inspect::child::{InspectError, Inspector};
@@ -30,6 +30,8 @@ pub struct Inspection {
     pub inspector: Inspector,
     /// The image and the server that it must fit.
     pub case: Case,
+    /// What was overridden before anything was written: that was told then.
+    pub overridden: Vec<String>,
 }
 
 impl Inspection {
@@ -73,12 +75,20 @@ impl Inspection {
     fn gate(&self, found: &Examination, disk: &str) -> Result<Vec<String>, ProvisionError> {
         let refused = |why| ProvisionError::Incompatible { disk: disk.to_owned(), why };
         let judgement = self.case.judge(Some(found)).map_err(|error| refused(error.into()))?;
-        let overridden = judgement.overridden();
-        match judgement.admit() {
-            Ok(()) => Ok(overridden),
-            Err(why) if self.policy == Policy::Require => Err(refused(why)),
-            Err(why) => Ok(overridden.into_iter().chain([format!("disk {disk}: {why}")]).collect()),
+        let is_new = |text: &String| !self.overridden.contains(text);
+        let mut warnings: Vec<_> = judgement.overridden().into_iter().filter(is_new).collect();
+        for overridden in &warnings {
+            tracing::warn!(disk, "{overridden}");
         }
+        match judgement.admit() {
+            Ok(()) => {}
+            // What is known not to fit is written by nobody who was merely warned.
+            Err(why @ Incompatible::Unknown { .. }) if self.policy < Policy::Require => {
+                warnings.push(format!("disk {disk}: {why}"));
+            }
+            Err(why) => return Err(refused(why)),
+        }
+        Ok(warnings)
     }
 }
 

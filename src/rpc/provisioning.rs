@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
 use super::{auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
-use crate::agent::{Agent, Install};
+use crate::agent::{Agent, Candidate, Install};
 use crate::provision::token;
 
 /// How long a caller may take to say what it wants.
@@ -108,7 +109,13 @@ impl ProvisioningService for ProvisioningHandler {
         let caller = auth::caller(&request);
         let request = compatibility::request(request.into_inner(), &caller).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let checked = inspect::in_turn(move |cancel| agent.check_compatibility(&request, cancel)).await?;
+        let checked = match &request.candidate {
+            Candidate::Image(_) => inspect::in_turn(move |cancel| agent.check_compatibility(&request, cancel)).await?,
+            // Nothing is looked into, so that there is no turn to wait for.
+            Candidate::Manifest(_) => {
+                blocking(move || agent.check_compatibility(&request, &CancellationToken::new())).await?
+            }
+        };
         Ok(Response::new(compatibility::answer(checked)))
     }
 

@@ -1,9 +1,7 @@
 //! The compatibility gate: asked of the agent, of a file of facts, and by installs.
 
 use std::fs;
-use std::io::{Seek as _, SeekFrom, Write as _};
 use std::path::Path;
-use std::process::Command;
 
 use bms_agent::hardware::fact::Fact;
 use bms_agent::hardware::host::BootMode;
@@ -13,7 +11,8 @@ use serde_json::Value;
 use crate::support::ctl::Answer;
 use crate::support::image::fixtures;
 use crate::support::repository::Repository;
-use crate::support::{Daemon, GIB, LoopDisk, run};
+use crate::support::nginx::Nginx;
+use crate::support::{Daemon, GIB, LoopDisk};
 
 const NVME: &[&str] = &["pci:v0000144Dd0000A808sv0000144Dsd0000A801bc01sc08i02"];
 const MEGARAID: &[&str] = &["scsi:t-0x00", "pci:v00001000d0000005Dsv000019E5sd0000D207bc01sc04i00"];
@@ -68,24 +67,26 @@ fn of<'a>(answer: &'a Answer, id: &str) -> &'a Value {
     findings.iter().find(|finding| finding["id"] == id).unwrap_or_else(|| panic!("{id} in {}", answer.json))
 }
 
-#[test]
-#[ignore = "needs root and loop devices: tests/run.sh"]
-fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
-    let dir = tempfile::tempdir().expect("directory");
-    let repository = Repository::directory(dir.path()).init(&[]);
+/// A repository with the Debian image twice: bound to a model that there is, and to one that there is not.
+fn repository(dir: &Path) -> Repository {
+    let repository = Repository::directory(dir).init(&[]);
     let raw = fixtures().join("disk.raw");
     let bound = ["--version", "1", "--kind", "private", "--source-model"];
     repository.import(&raw, "fits", &[&bound[..], &["Huawei / 2288H V5 / x86_64"]].concat());
     repository.import(&raw, "other", &[&bound[..], &["Huawei / no server has this name / x86_64"]].concat());
-    let daemon = Daemon::start_with(&format!("allow_loop_devices = true\n{}", repository.table()));
+    repository
+}
 
-    // Another server, by its facts.
-    let facts = dir.path().join("facts.json");
-    fs::write(&facts, serde_json::to_vec(&server()).expect("JSON")).expect("written");
+/// What is said of an image for the server of a file of facts.
+fn judged(repository: &Repository, facts: &Path, image: &str, options: &[&str]) -> Answer {
     let facts = facts.to_str().expect("UTF-8");
-    let judged = |image: &str, options: &[&str]| {
-        repository.ctl(&["image", "compat", image], &[&["--host-facts", facts], options].concat())
-    };
+    repository.ctl(&["image", "compat", image], &[&["--host-facts", facts], options].concat())
+}
+
+/// Judges for another server, by its facts.
+fn judge_elsewhere(repository: &Repository, facts: &Path) {
+    fs::write(facts, serde_json::to_vec(&server()).expect("JSON")).expect("written");
+    let judged = |image, options: &[&str]| judged(repository, facts, image, options);
     for name in ["name=nvme0n1", "serial=serial of sda"] {
         let fit = judged("fits", &["--disk", name]);
         assert_eq!((fit.code, fit.json["fitness"].as_str()), (0, Some("fit")), "{name}: {}", fit.json);
@@ -103,86 +104,68 @@ fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
     assert_eq!((overridden.code, of(&overridden, "HW-01")["overridden_by"].as_str()), (0, Some("the caller")));
     assert_eq!(judged("fits", &["--disk", "name=sdz"]).refusal(), "DISK_NOT_FOUND");
     assert_eq!(judged("fits", &["--override", "HW-77"]).refusal(), "OVERRIDE_INVALID");
+}
 
-    // This server: the agent and its facts say the same.
+/// The agent, and the facts that it gives, say the same of this server.
+fn judge_here(repository: &Repository, facts: &Path, daemon: &Daemon, disk: &LoopDisk) {
     let shown = daemon.ctl(&["host", "show"]).done();
     fs::write(facts, shown.to_string()).expect("written");
     let by_agent = daemon.ctl(&["image", "compat", "fits", "--all"]);
     assert!([6, 7].contains(&by_agent.code), "no disk was chosen: {}", by_agent.json);
-    assert_eq!(findings(&by_agent.json), findings(&judged("fits", &["--all"]).json));
-    let disk = LoopDisk::new(5 * GIB);
+    assert_eq!(findings(&by_agent.json), findings(&judged(repository, facts, "fits", &["--all"]).json));
     let on_loop = daemon.ctl(&["image", "compat", "fits", "--disk", &disk.selector(), "--all"]);
     assert_eq!(of(&on_loop, "HW-05")["status"], "pass", "{}", on_loop.json);
     assert_eq!(of(&on_loop, "HW-07")["status"], "not_applicable", "{}", on_loop.json);
+}
 
-    // An install of what no server has is refused before it begins.
+/// An install of what no server has is refused before it begins.
+fn install_elsewhere(daemon: &Daemon, disk: &LoopDisk) {
     let options = ["--repository", "main", "--inspection", "off"];
     let image = Path::new("other");
-    let refused = daemon.install(image, &disk, &options);
+    let refused = daemon.install(image, disk, &options);
     assert!(["IMAGE_INCOMPATIBLE", "COMPATIBILITY_UNKNOWN"].contains(&refused.refusal()), "{}", refused.json);
     assert_eq!(refused.error()["metadata"]["findings"], "HW-01", "{}", refused.json);
-    assert!(daemon.disk(&disk)["interrupted_install"].is_null(), "nothing was begun");
-    let invalid =
-        daemon.install(image, &disk, &[&options[..], &["--override", "HW-01", "--override", "CI-01"]].concat());
-    assert_eq!(invalid.refusal(), "OVERRIDE_INVALID");
+    assert!(daemon.disk(disk)["interrupted_install"].is_null(), "nothing was begun");
+    let more = ["--override", "HW-01", "--override", "CI-01"];
+    assert_eq!(daemon.install(image, disk, &[&options[..], &more].concat()).refusal(), "OVERRIDE_INVALID");
 
-    let installed = daemon.install(image, &disk, &[&options[..], &["--override", "HW-01"]].concat()).done();
+    let installed = daemon.install(image, disk, &[&options[..], &["--override", "HW-01"]].concat()).done();
     let warnings = installed["result"]["warnings"].to_string();
     assert!(warnings.contains("HW-01 was overridden by user 0") && disk.is_bootable(), "{warnings}");
     assert!(daemon.log().contains("HW-01 was overridden by user 0"), "who overrides is logged");
 }
 
-/// Checks that take the place of those that an image does not pass, and pass.
-fn passing(answer: &Value) -> String {
-    let findings = answer["findings"].as_array().expect("findings");
-    let failed =
-        findings.iter().filter(|finding| ["fail", "unknown"].contains(&finding["status"].as_str().expect("text")));
-    let check = |finding: &Value| {
-        format!(
-            "[[check]]\nid = {}\ntitle = \"anything\"\nplug_in = \"image\"\nseverity = \"optional\"\nremedy = \"none\"\n\
-             doc = \"of a test\"\nrule = {{ file = {{ any_of = [\"/etc/hostname\"] }} }}\n",
-            finding["id"]
-        )
-    };
-    failed.map(check).collect()
+#[test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
+    let dir = tempfile::tempdir().expect("directory");
+    let repository = repository(dir.path());
+    let facts = dir.path().join("facts.json");
+    judge_elsewhere(&repository, &facts);
+    let daemon = Daemon::start_with(&format!("allow_loop_devices = true\n{}", repository.table()));
+    let disk = LoopDisk::new(5 * GIB);
+    judge_here(&repository, &facts, &daemon, &disk);
+    install_elsewhere(&daemon, &disk);
 }
 
+/// The Debian image whose GPT is for blocks of 4096 bytes, on a disk of 512, from a server that says nothing of blocks.
 #[test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 fn what_a_look_finds_not_to_fit_leaves_a_disk_that_cannot_boot() {
-    // No firmware finds anything to start in this image.
-    let dir = tempfile::tempdir_in(fixtures()).expect("directory");
-    let image = dir.path().join("disk.raw");
-    let raw = fixtures().join("disk.raw");
-    run("cp", &["--sparse=always", raw.to_str().expect("UTF-8"), image.to_str().expect("UTF-8")]);
-    let esp = format!("{}@@1M", image.display());
-    let removed = Command::new("mdeltree").args(["-i", &esp, "::/EFI"]).status().expect("mtools");
-    assert!(removed.success());
-    let mut file = fs::OpenOptions::new().write(true).open(&image).expect("open");
-    file.seek(SeekFrom::Start(0)).and_then(|_| file.write_all(&[0; 440])).expect("no boot code");
-
-    // What the checks of the image itself say shall not matter here.
-    let checks = dir.path().join("checks");
-    fs::create_dir(&checks).expect("directory");
-    let file = image.to_str().expect("UTF-8");
-    fs::write(checks.join("own.toml"), passing(&crate::support::ctl::ctl(&["image", "check", file]).json))
-        .expect("written");
-    let config = format!("allow_loop_devices = true\n[inspection]\npolicy = \"require\"\nchecks = {checks:?}\n");
-    let daemon = Daemon::start_with(&config);
-
+    let image = fixtures().join("disk-4k.raw");
+    let size = fs::metadata(&image).expect("the image").len();
+    let root = crate::support::image::b3sum(&image);
+    let nginx = Nginx::serve(&fixtures());
+    let url = format!("{}/disk-4k.raw", nginx.url());
+    let daemon = Daemon::start_with(&format!("allowed_urls = [{:?}]\nallow_loop_devices = true\n", nginx.url()));
     let disk = LoopDisk::new(5 * GIB);
-    // Whether the image drives the cards of the machine that runs the test is not asked here.
-    let refused = daemon.install(&image, &disk, &["--override", "HW-09"]);
+    let size = size.to_string();
+    let common = ["--size", size.as_str(), "--root", root.as_str()];
+    let refused = daemon.install(Path::new(&url), &disk, &common);
     assert_eq!((refused.code, refused.reason()), (1, "IMAGE_INCOMPATIBLE"), "{}", refused.json);
-    assert_eq!(refused.error()["metadata"]["findings"], "HW-03", "{}", refused.json);
+    assert_eq!(refused.error()["metadata"]["findings"], "HW-06", "{}", refused.json);
+    let message = refused.error()["message"].as_str().expect("a message");
+    assert!(message.contains("the GPT is for blocks of 4096 bytes, and"), "{message}");
     assert!(!disk.is_bootable());
     assert_eq!(daemon.disk(&disk)["interrupted_install"]["reason"], "IMAGE_INCOMPATIBLE");
-
-    let warned = daemon.install(&image, &disk, &["--in-place", "--inspection", "warn"]).done();
-    let warnings = warned["result"]["warnings"].to_string();
-    assert!(warnings.contains("does not fit this server: HW-03") && disk.is_bootable(), "{warnings}");
-    let overridden =
-        daemon.install(&image, &disk, &["--in-place", "--override", "HW-09", "--override", "HW-03"]).done();
-    let warnings = overridden["result"]["warnings"].to_string();
-    assert!(warnings.contains("HW-03 was overridden by user 0") && disk.is_bootable(), "{warnings}");
 }

@@ -10,8 +10,10 @@ use bms_agent::disk::identity::{DeviceNumber, Identity};
 use bms_agent::disk::selector::Selector;
 use bms_agent::hardware::alias::Aliases;
 use bms_agent::hardware::facts_file;
+use bms_agent::hardware::host::BootMode;
 use bms_agent::hardware::inventory::{BlockDevice, Inventory};
 use bms_agent::inspect::examine::Request;
+use bms_agent::inspect::profile::Profile;
 use bms_agent::rpc::compatibility::view as gate_view;
 use bms_agent::rpc::inspect::view;
 use bms_agent::rpc::proto::v1;
@@ -36,7 +38,8 @@ pub(crate) fn run_here(args: &CompatImageArgs, facts: &Path, output: &Output) ->
     let repository = args.repository.clone().unwrap_or_default();
     let repository = RepositoryArgs { repository, config: args.config.clone() };
     let aliases = Aliases::load(&args.aliases).map_err(|source| CtlError::Aliases { source })?;
-    let wanted = wanted(&args.config, &args.profile, args.checks.as_deref())?;
+    let mut wanted = wanted(&args.config, &args.profile, args.checks.as_deref())?;
+    describe(&mut wanted.profile, &host);
     let by_caller = |id: &String| Override { id: id.clone(), by: HERE.to_owned() };
     let overrides = args.overrides.iter().map(by_caller).collect();
     let mut case = Case { admission: Admission { overrides, ..Admission::default() }, host, target, aliases };
@@ -49,6 +52,16 @@ pub(crate) fn run_here(args: &CompatImageArgs, facts: &Path, output: &Output) ->
     let judgement = case.judge(Some(&examination))?;
     let inspection = view(Inspection { examination, profile: wanted.profile });
     show(args, gate_view(judgement), Some(inspection), output)
+}
+
+/// Says of servers what nobody said, and this one does.
+fn describe(profile: &mut Profile, host: &Inventory) {
+    let firmware = host.firmware.boot_mode.value().map(|mode| match mode {
+        BootMode::Uefi => "uefi".to_owned(),
+        BootMode::Bios => "bios".to_owned(),
+    });
+    profile.architecture = profile.architecture.take().or_else(|| host.cpu.architecture.value().cloned());
+    profile.firmware = profile.firmware.take().or(firmware);
 }
 
 /// The disk of an inventory that a selector names.

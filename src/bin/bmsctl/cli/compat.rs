@@ -34,11 +34,12 @@ pub(crate) struct CompatImageArgs {
         env = "BMSCTL_CONFIG",
         hide_env = true,
         value_name = "FILE",
-        default_value = "/etc/bms-agent/config.toml"
+        default_value = "/etc/bms-agent/config.toml",
+        requires = "host_facts"
     )]
     pub(crate) config: PathBuf,
     /// File with other names of vendors and products. With --host-facts; the agent has its own.
-    #[arg(long, value_name = "FILE", default_value = "/etc/bms-agent/aliases.toml")]
+    #[arg(long, value_name = "FILE", default_value = "/etc/bms-agent/aliases.toml", requires = "host_facts")]
     pub(crate) aliases: PathBuf,
     /// Directory with files of checks. With --host-facts; the agent has its own.
     #[arg(long, value_name = "DIR", requires = "host_facts")]

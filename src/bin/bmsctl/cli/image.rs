@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bms_agent::compatibility::requirements::names_a_model;
 use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::source::{Format, Source};
 use bms_agent::repository::ImageName as StoredName;
@@ -110,7 +111,7 @@ pub(crate) struct DescribeArgs {
     pub(crate) owner: String,
     /// Hardware model of the server that it came from, to which a private image is bound: `VENDOR / PRODUCT / ARCHITECTURE`,
     /// as "Huawei / 2288H V5 / x86_64". A capture finds it out by itself.
-    #[arg(long, value_name = "MODEL")]
+    #[arg(long, value_name = "MODEL", value_parser = parse_model)]
     pub(crate) source_model: Option<String>,
     /// Who may use it: everyone, or its owner alone.
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
@@ -204,4 +205,8 @@ impl ExportFormat {
             Self::Qcow2 => "qcow2",
         }
     }
+}
+
+fn parse_model(text: &str) -> Result<String, &'static str> {
+    if names_a_model(text) { Ok(text.to_owned()) } else { Err("give VENDOR / PRODUCT / ARCHITECTURE") }
 }
