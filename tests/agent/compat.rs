@@ -9,9 +9,9 @@ use bms_agent::hardware::inventory::{BlockDevice, Inventory, Link, LinkState, Ni
 use serde_json::Value;
 
 use crate::support::ctl::Answer;
-use crate::support::image::fixtures;
-use crate::support::repository::Repository;
+use crate::support::image::{fixture_root, fixtures};
 use crate::support::nginx::Nginx;
+use crate::support::repository::Repository;
 use crate::support::{Daemon, GIB, LoopDisk};
 
 const NVME: &[&str] = &["pci:v0000144Dd0000A808sv0000144Dsd0000A801bc01sc08i02"];
@@ -154,9 +154,9 @@ fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
 fn what_a_look_finds_not_to_fit_leaves_a_disk_that_cannot_boot() {
     let image = fixtures().join("disk-4k.raw");
     let size = fs::metadata(&image).expect("the image").len();
-    let root = crate::support::image::b3sum(&image);
+    let root = fixture_root("disk-4k.raw");
     let nginx = Nginx::serve(&fixtures());
-    let url = format!("{}/disk-4k.raw", nginx.url());
+    let url = format!("{}disk-4k.raw", nginx.url());
     let daemon = Daemon::start_with(&format!("allowed_urls = [{:?}]\nallow_loop_devices = true\n", nginx.url()));
     let disk = LoopDisk::new(5 * GIB);
     let size = size.to_string();
