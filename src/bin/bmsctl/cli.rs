@@ -355,9 +355,9 @@ mod tests {
         }
         let mut commands = Vec::new();
         walk(&mut Cli::command(), "", &mut commands);
-        let on_a_disk =
-            ["install", "restore", "capture", "backup", "verify", "image check"].map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 23);
+        let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
+            .map(|name| format!("bmsctl {name}"));
+        assert_eq!(commands.len(), 24);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");

@@ -6,16 +6,20 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::image::Image;
 use super::rig::{Rig, push};
-use crate::compatibility::Case;
+use crate::compatibility::{Case, Override, Requirements};
+use crate::hardware::fact::Fact;
+use crate::hardware::inventory::{Attachment, BlockDevice};
 use crate::inspect::check::Checks;
 use crate::inspect::child::Inspector;
 use crate::inspect::examine::Request;
 use crate::inspect::policy::Policy;
 use crate::inspect::profile::Profile;
+use crate::inspect::report::Verdicts;
 use crate::provision::inspection::Inspection;
 use crate::reason::Reason;
 
@@ -86,4 +90,80 @@ fn a_cancel_ends_the_look_and_the_next_install_of_the_image_completes() {
     rig.inspection = None;
     let ended = rig.install(push(&rig.image));
     rig.check_success(&ended);
+}
+
+/// A child that has found a system for these processors, whatever it is given.
+fn knowing(architecture: Option<&str>) -> (TempDir, PathBuf) {
+    let unknown = || json!({"unknown": "this child does not look"});
+    let examination = json!({
+        "report": {
+            "os": null,
+            "architecture": architecture,
+            "kernels": [],
+            "findings": [],
+            "verdicts": Verdicts::of(&[]),
+        },
+        "evidence": {"disk": unknown(), "bios": unknown(), "uefi": unknown(), "kernels": unknown()},
+        "os": null,
+        "notes": [],
+    });
+    let answer = json!({"landlock": "full", "examination": examination}).to_string();
+    let framed = [b"=", &u32::try_from(answer.len()).expect("short").to_le_bytes()[..], answer.as_bytes()].concat();
+    let directory = tempfile::tempdir().expect("directory");
+    fs::write(directory.path().join("answer"), framed).expect("write");
+    let child = directory.path().join("child");
+    fs::write(&child, "#!/bin/sh\ncat \"${0%/*}/answer\"\nexec cat >/dev/null\n").expect("write");
+    fs::set_permissions(&child, fs::Permissions::from_mode(0o700)).expect("permissions");
+    (directory, child)
+}
+
+/// An image for a disk of an x86 server that no server boots from; with an override of what depends on processors, or not.
+fn case(is_overridden: bool) -> Case {
+    let mut case = Case::default();
+    case.host.cpu.architecture = Fact::Known("x86_64".to_owned());
+    let blocks = Some(512);
+    case.admission.requirements = Requirements { logical_block_size: blocks, ..Requirements::default() };
+    case.target = Some(BlockDevice {
+        name: "loop0".to_owned(),
+        size_bytes: 4 << 20,
+        logical_block_size: 512,
+        attachment: Attachment::Virtual,
+        ..BlockDevice::default()
+    });
+    if is_overridden {
+        case.admission.overrides = vec![Override { id: "HW-02".to_owned(), by: "user 0".to_owned() }];
+    }
+    case
+}
+
+#[test]
+fn an_image_that_is_found_not_to_fit_never_boots_and_one_that_may_fit_warns() {
+    use Reason::{CompatibilityUnknown, ImageIncompatible};
+    let says = |warning: &'static str| Ok::<_, Reason>(warning);
+    for (found, policy, is_overridden, expected) in [
+        (Some("x86_64"), Policy::Require, false, says("")),
+        (Some("x86_64"), Policy::Require, true, says("")),
+        (None, Policy::Require, false, Err(CompatibilityUnknown)),
+        (None, Policy::Warn, false, says("whether the image fits this server is not known: HW-02")),
+        (None, Policy::Require, true, says("HW-02 was overridden by user 0")),
+        (Some("aarch64"), Policy::Require, false, Err(ImageIncompatible)),
+        (Some("aarch64"), Policy::Warn, false, Err(ImageIncompatible)),
+        (Some("aarch64"), Policy::Warn, true, says("HW-02 was overridden by user 0: the image is for aarch64")),
+    ] {
+        let (_directory, child) = knowing(found);
+        let mut rig = rig(policy, &child);
+        let inspection = rig.inspection.as_mut().expect("it looks");
+        (inspection.request.checks, inspection.case) = (Arc::new(Checks::default()), case(is_overridden));
+        let ended = rig.install(push(&rig.image));
+        let what = format!("{found:?} {policy:?} {is_overridden}");
+        match expected {
+            Err(reason) => rig.check_failure(&ended, reason),
+            Ok(warning) => {
+                rig.check_success(&ended);
+                let warnings = ended.result.expect("installed").warnings;
+                assert_eq!(warnings.is_empty(), warning.is_empty(), "{what}: {warnings:?}");
+                assert!(warnings.iter().all(|told| told.contains(warning)), "{what}: {warnings:?}");
+            }
+        }
+    }
 }
