@@ -4,7 +4,6 @@
 //! which operations do their work; each takes the hold on its disk along.
 
 use std::collections::BTreeMap;
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -12,7 +11,6 @@ use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, unix_seconds};
 use crate::compatibility::{Admission, Case, Incompatible, Judgement};
-use crate::disk::device::BlockDevice;
 use crate::disk::direct::DirectDevice;
 use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
@@ -30,7 +28,6 @@ use crate::provision::install::{InstallJob, Resources};
 use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
-use crate::provision::verify::{Expectation, VerifyJob};
 use crate::pull::HttpAccess;
 use crate::repository::Settings;
 
@@ -42,6 +39,7 @@ mod journal;
 mod pull;
 #[cfg(test)]
 mod tests;
+mod verify;
 
 pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
 pub use error::AgentError;
@@ -49,6 +47,7 @@ pub use gate::{Candidate, Compatibility, CompatibilityRequest};
 pub use inspect::{Inspection, InspectionSettings, Subject};
 pub use journal::{Journal, JournalError};
 pub use pull::{Found, ImageSource, PullRequest, Pulled};
+pub use verify::VerifyAgainst;
 
 /// Messages of a source that wait for the workers. What they hold is bounded by the memory budget.
 const WAITING_EVENTS: usize = 32;
@@ -121,15 +120,6 @@ pub enum Install {
     },
     /// The same request began it before.
     Known(Arc<Operation>),
-}
-
-/// What to verify a disk against.
-#[derive(Debug, Clone, Copy)]
-pub enum VerifyAgainst {
-    /// The record of the agent's own install.
-    Record,
-    /// Content of this layout with this root.
-    Root(crate::image::group::Layout, [u8; 32]),
 }
 
 /// The agent.
@@ -293,50 +283,6 @@ impl Agent {
             captured: None,
         })
     }
-
-    /// Begins to verify a disk, or finds the operation that the same request began.
-    ///
-    /// # Errors
-    /// If the disk cannot be had, or nothing is known to compare it with.
-    pub fn verify(
-        self: &Arc<Self>,
-        id: &Request,
-        selector: &Selector,
-        against: VerifyAgainst,
-    ) -> Result<Arc<Operation>, AgentError> {
-        if let Some(operation) = self.registry.known(id)? {
-            return Ok(operation);
-        }
-        let all = self.discovery.scan()?;
-        let disk = selector.select(&all)?.clone();
-        let expectation = self.expectation(&disk, against)?;
-        let device = guard::open_for_reading(&self.discovery, &disk)?;
-        let running = match self.registry.begin(id, OperationKind::Verify, &disk)? {
-            Begun::New(running) => running,
-            Begun::Known(operation) => return Ok(operation),
-        };
-        let operation = running.operation().clone();
-        let workers = self.resources.workers(expectation.layout());
-        spawn("verify", running, move |operation| run_verify(operation, &device, disk, &expectation, workers))?;
-        Ok(operation)
-    }
-
-    /// A record tells group from group; it is used as well where it has the very root that the caller names.
-    fn expectation(&self, disk: &Disk, against: VerifyAgainst) -> Result<Expectation, AgentError> {
-        match against {
-            VerifyAgainst::Record => match self.records.load(&disk.identity)? {
-                Some(tree) => Ok(Expectation::Tree(tree)),
-                None => Err(AgentError::NoRecord { disk: disk.name.clone() }),
-            },
-            VerifyAgainst::Root(layout, root) => {
-                let recorded = self.records.load(&disk.identity).ok().flatten();
-                let same = recorded.filter(|tree| {
-                    tree.layout().len_bytes() == layout.len_bytes() && tree.root() == blake3::Hash::from_bytes(root)
-                });
-                Ok(same.map_or(Expectation::Root(layout, root), Expectation::Tree))
-            }
-        }
-    }
 }
 
 /// What the thread of an install takes along.
@@ -349,19 +295,6 @@ struct InstallWork {
     overridden: Vec<String>,
     feed: Feed,
     halt: CancellationToken,
-}
-
-fn run_verify(
-    operation: &Operation,
-    device: &dyn BlockDevice,
-    disk: Disk,
-    expectation: &Expectation,
-    workers: usize,
-) -> Result<Outcome, ProvisionError> {
-    let workers = NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN);
-    let job = VerifyJob { device, expectation, workers, counters: &operation.counters, cancel: &operation.cancel };
-    let root = *job.run()?.as_bytes();
-    Ok(Outcome { disk, root, len_bytes: expectation.layout().len_bytes(), warnings: Vec::new(), captured: None })
 }
 
 /// Starts the thread of an operation. The hold on the disk goes with it, and ends with it, whatever becomes of callers.
