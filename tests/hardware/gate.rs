@@ -1,0 +1,79 @@
+//! The gate, far from the server: its facts as a file, and a real image.
+
+use std::collections::BTreeSet;
+use std::fs::File;
+use std::path::Path;
+
+use bms_agent::compatibility::{Fitness, Judgement, Question, Requirements, judge, modaliases};
+use bms_agent::hardware::alias::Aliases;
+use bms_agent::hardware::inventory::Inventory;
+use bms_agent::hardware::model::HardwareModel;
+use bms_agent::image::manifest::{Firmware, Kind, OsFamily};
+use bms_agent::inspect::check::Checks;
+use bms_agent::inspect::child::Inspector;
+use bms_agent::inspect::evidence::Modalias;
+use bms_agent::inspect::examine::{Examination, Request};
+use bms_agent::inspect::profile::Profile;
+use bms_agent::inspect::reader::FileReader;
+use bms_agent::inspect::report::Status;
+use tokio_util::sync::CancellationToken;
+
+use super::guest::{ANSWERS, DISKS, image};
+use super::known;
+
+/// What is in the image, for any disk of the server.
+fn examine(host: &Inventory) -> Examination {
+    let file = File::open(image()).expect("the image");
+    let len_bytes = file.metadata().expect("metadata").len();
+    let devices = host.disks.items().iter().flat_map(|disk| modaliases(host, Some(disk)));
+    let devices: BTreeSet<Modalias> = devices.collect();
+    let request = Request {
+        logical_block_size: None,
+        profile: Profile::default(),
+        checks: Checks::built_in().expect("checks").into(),
+        devices: devices.into_iter().collect(),
+    };
+    let inspector = Inspector::new(Path::new(env!("CARGO_BIN_EXE_bms-agent")));
+    inspector.examine(&FileReader::new(file, len_bytes), &request, &CancellationToken::new()).expect("an answer")
+}
+
+/// A private image, captured from a server that was still called by the name of the first vendor.
+fn requirements() -> Requirements {
+    Requirements {
+        kind: Some(Kind::Private),
+        model: HardwareModel::new(Some("Huawei"), Some("2288H V5"), Some("x86_64")),
+        family: Some(OsFamily::Linux),
+        architecture: Some("x86_64".to_owned()),
+        firmware: Some(Firmware::Uefi),
+        size_bytes: 4 << 30,
+        min_disk_bytes: 4 << 30,
+        min_memory_bytes: 512 << 20,
+        logical_block_size: Some(512),
+    }
+}
+
+/// Ids of the findings that refuse.
+fn refusals(judgement: &Judgement) -> Vec<&str> {
+    let findings = judgement.findings.iter().map(|judged| &judged.finding);
+    findings.filter(|found| matches!(found.status, Status::Fail | Status::Unknown)).map(|found| &*found.id).collect()
+}
+
+#[test]
+#[ignore = "needs qemu-system-x86, ovmf, and the image of tests/fixtures/debian-image.sh"]
+fn a_real_image_fits_every_disk_that_is_large_enough_and_has_its_block_size() {
+    let host = ANSWERS.inventory();
+    let (image, requirements, aliases) = (examine(&host), requirements(), Aliases::built_in().expect("aliases"));
+    for made in &DISKS {
+        let target = host.disks.items().iter().find(|disk| known(&disk.serial) == Some(made.serial));
+        assert!(target.is_some(), "{}", made.serial);
+        let question =
+            Question { requirements: &requirements, image: Some(&image), host: &host, target, aliases: &aliases };
+        let judgement = judge(&question, &[]).expect("no override");
+        let expected = if made.size_bytes < requirements.size_bytes || made.logical_block_size != 512 {
+            Fitness::Unfit
+        } else {
+            Fitness::Fit
+        };
+        assert_eq!(judgement.fitness, expected, "{}: {:?}", made.serial, refusals(&judgement));
+    }
+}
