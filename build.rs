@@ -9,6 +9,7 @@ use prost::Message;
 const PROTOS: &[&str] = &[
     "bms/agent/v1/host.proto",
     "bms/agent/v1/inspection.proto",
+    "bms/agent/v1/inventory.proto",
     "bms/agent/v1/disk.proto",
     "bms/agent/v1/provisioning.proto",
     "bms/agent/v1/operation.proto",

@@ -24,6 +24,8 @@ use bms_agent::clock::SystemClock;
 use bms_agent::disk::discovery::Discovery;
 use bms_agent::disk::roots::Roots;
 use bms_agent::disk::selector::Selector;
+use bms_agent::hardware::alias::Aliases;
+use bms_agent::hardware::survey::Survey;
 use bms_agent::inspect::policy::Choice;
 use bms_agent::operation::Operation;
 use bms_agent::operation::registry::{Registry, Request};

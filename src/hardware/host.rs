@@ -4,6 +4,8 @@ use serde::{Deserialize, Serialize};
 use sysinfo::{CpuRefreshKind, MemoryRefreshKind, RefreshKind, System};
 
 use super::dmi::Dmi;
+use super::fact::Fact;
+use super::model::HardwareModel;
 use crate::disk::roots::Roots;
 use crate::disk::sysfs;
 use crate::text::printable;
@@ -41,7 +43,15 @@ pub struct HostFacts {
     pub memory_bytes: u64,
 }
 
-/// Takes stock of the server.
+impl HostFacts {
+    /// The hardware model.
+    pub fn model(&self) -> HardwareModel {
+        let [vendor, product] = [&self.dmi.system.vendor, &self.dmi.system.product_name].map(Fact::value);
+        HardwareModel::new(vendor.map(String::as_str), product.map(String::as_str), Some(self.architecture))
+    }
+}
+
+/// What can be said of the server at once; to take stock of all of it is what a [survey](super::survey::Survey) is for.
 ///
 /// What the firmware and the kernel show as files is read below `roots`; host name, kernel, CPUs and memory are those of
 /// the running system.

@@ -6,6 +6,7 @@
 pub mod alias;
 pub mod dmi;
 pub mod fact;
+pub mod facts_file;
 pub mod generation;
 pub mod host;
 pub mod inventory;

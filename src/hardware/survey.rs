@@ -4,6 +4,7 @@
 //! device, and the LLDP daemon, are asked on threads of their own and given up in time. What cannot be read costs itself.
 
 mod bmc;
+pub(crate) mod bound;
 mod chain;
 mod cpu;
 mod disks;
@@ -97,6 +98,7 @@ impl Survey {
         if let Some(neighbours) = neighbours.map(|hearing| hearing.wait(deadline)) {
             lldp::introduce(&mut inventory.nics, &neighbours);
         }
+        bound::bound(&mut inventory);
         inventory.generation = generation::of(&inventory);
         inventory
     }

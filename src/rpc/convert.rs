@@ -262,16 +262,7 @@ pub(super) fn check_text(field: &'static str, text: Option<&str>, limit: usize, 
 fn transport(disk: &v1::DiskSelector, errors: &mut RequestError) -> Option<Transport> {
     match v1::Transport::try_from(disk.transport) {
         Ok(v1::Transport::Unspecified) => None,
-        Ok(v1::Transport::Nvme) => Some(Transport::Nvme),
-        Ok(v1::Transport::Ata) => Some(Transport::Ata),
-        Ok(v1::Transport::Sas) => Some(Transport::Sas),
-        Ok(v1::Transport::Scsi) => Some(Transport::Scsi),
-        Ok(v1::Transport::Virtio) => Some(Transport::Virtio),
-        Ok(v1::Transport::Usb) => Some(Transport::Usb),
-        Ok(v1::Transport::Iscsi) => Some(Transport::Iscsi),
-        Ok(v1::Transport::Fc) => Some(Transport::Fc),
-        Ok(v1::Transport::Mmc) => Some(Transport::Mmc),
-        Ok(v1::Transport::Loop) => Some(Transport::Loop),
+        Ok(transport) => Some(transport.into()),
         Err(error) => {
             errors.add("disk.transport", error.to_string());
             None

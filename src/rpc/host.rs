@@ -6,10 +6,11 @@ use tonic::{Request, Response, Status};
 
 use super::proto::v1;
 use super::proto::v1::host_service_server::HostService;
-use super::{blocking, convert, inspect, refuse};
-use crate::agent::{Agent, Subject};
+use super::{blocking, convert, inspect, inventory, refuse};
+use crate::agent::{Agent, AgentError, Subject};
 use crate::hardware::dmi::Dmi;
-use crate::hardware::host::{BootMode, HostFacts, host_facts};
+use crate::hardware::host::host_facts;
+use crate::hardware::inventory::Inventory;
 
 /// Answers from sysfs, procfs, DMI, and the files of the running system.
 #[derive(Debug)]
@@ -17,10 +18,10 @@ pub(super) struct HostHandler(pub(super) Arc<Agent>);
 
 #[tonic::async_trait]
 impl HostService for HostHandler {
-    async fn get_host(&self, _: Request<v1::GetHostRequest>) -> Result<Response<v1::GetHostResponse>, Status> {
-        let agent = self.0.clone();
-        let facts = blocking(move || Ok::<_, crate::agent::AgentError>(host_facts(&agent.discovery.roots))).await?;
-        Ok(Response::new(v1::GetHostResponse { host: Some(view(facts)) }))
+    async fn get_host(&self, request: Request<v1::GetHostRequest>) -> Result<Response<v1::GetHostResponse>, Status> {
+        let (agent, request) = (self.0.clone(), request.into_inner());
+        let host = blocking(move || Ok::<_, AgentError>(host(&agent, request))).await?;
+        Ok(Response::new(v1::GetHostResponse { host: Some(host) }))
     }
 
     async fn inspect_host(
@@ -33,25 +34,32 @@ impl HostService for HostHandler {
     }
 }
 
-fn view(facts: HostFacts) -> v1::Host {
-    let boot_mode = match facts.boot_mode {
-        BootMode::Uefi => v1::BootMode::Uefi,
-        BootMode::Bios => v1::BootMode::Bios,
-    };
+fn host(agent: &Agent, request: v1::GetHostRequest) -> v1::Host {
+    let facts = host_facts(&agent.discovery.roots);
+    let model = agent.aliases.resolve(&facts.model());
+    let inventory = request.full.then(|| agent.survey.take()).map(|inventory| visible(inventory, request.serials));
     v1::Host {
         agent_version: facts.agent_version.to_owned(),
         hostname: facts.hostname.unwrap_or_default(),
         architecture: facts.architecture.to_owned(),
         kernel_release: facts.kernel_release.unwrap_or_default(),
         boot_id: facts.boot_id.unwrap_or_default(),
-        boot_mode: boot_mode.into(),
-        hardware_model: Some(model(facts.dmi)),
+        boot_mode: v1::BootMode::from(facts.boot_mode).into(),
+        hardware_model: Some(hardware_model(facts.dmi)),
         cpu_count: facts.cpu_count,
         memory_bytes: facts.memory_bytes,
+        inventory: inventory.map(inventory::view),
+        model: model.to_string(),
     }
 }
 
-fn model(dmi: Dmi) -> v1::HardwareModel {
+/// What of an inventory the caller asked to see. Whoever the socket lets in is an admin, who may see serials; there are
+/// no other roles yet.
+fn visible(inventory: Inventory, serials: bool) -> Inventory {
+    if serials { inventory } else { inventory.without_serials() }
+}
+
+fn hardware_model(dmi: Dmi) -> v1::HardwareModel {
     v1::HardwareModel {
         sys_vendor: dmi.system.vendor.into_value(),
         product_name: dmi.system.product_name.into_value(),

@@ -8,6 +8,7 @@ mod convert;
 mod disk;
 mod host;
 pub mod inspect;
+pub mod inventory;
 mod operations;
 mod provisioning;
 mod push;

@@ -7,7 +7,6 @@ use super::proto::{longrunning, v1};
 use super::status;
 use crate::agent::{Found, Planned, Surveyed};
 use crate::disk::discovery::Disk;
-use crate::disk::identity::Transport;
 use crate::disk::marker::Marker;
 use crate::operation::{Operation, OperationKind, Outcome, Snapshot};
 use crate::provision::feed::Want;
@@ -45,7 +44,7 @@ pub(super) fn disk(disk: &Disk) -> v1::Disk {
         serial: disk.identity.serial.clone(),
         wwn: disk.identity.wwn.clone(),
         model: disk.model.clone(),
-        transport: transport(disk.transport).into(),
+        transport: v1::Transport::from(disk.transport).into(),
         rotational: disk.rotational,
         read_only: disk.read_only,
         removable: disk.removable,
@@ -53,22 +52,6 @@ pub(super) fn disk(disk: &Disk) -> v1::Disk {
         by_path: disk.by_path.clone(),
         backing_file: disk.identity.backing_file.clone(),
         ..v1::Disk::default()
-    }
-}
-
-const fn transport(transport: Transport) -> v1::Transport {
-    match transport {
-        Transport::Unknown => v1::Transport::Unspecified,
-        Transport::Nvme => v1::Transport::Nvme,
-        Transport::Ata => v1::Transport::Ata,
-        Transport::Sas => v1::Transport::Sas,
-        Transport::Scsi => v1::Transport::Scsi,
-        Transport::Virtio => v1::Transport::Virtio,
-        Transport::Usb => v1::Transport::Usb,
-        Transport::Iscsi => v1::Transport::Iscsi,
-        Transport::Fc => v1::Transport::Fc,
-        Transport::Mmc => v1::Transport::Mmc,
-        Transport::Loop => v1::Transport::Loop,
     }
 }
 

@@ -65,7 +65,7 @@ async fn reflection_lists_all_services() {
 async fn the_host_is_described() {
     let daemon = Daemon::start();
     let client = Client::connect(&daemon).await;
-    let answer = client.hosts().get_host(GetHostRequest {}).await.expect("host").into_inner();
+    let answer = client.hosts().get_host(GetHostRequest::default()).await.expect("host").into_inner();
     let host = answer.host.expect("a host");
     assert_eq!(host.agent_version, env!("CARGO_PKG_VERSION"));
     assert_eq!(host.architecture, crate::support::run("uname", &["-m"]));

@@ -124,9 +124,20 @@ pub(crate) enum Command {
 /// Of the server.
 #[derive(Debug, Subcommand)]
 pub(crate) enum HostCommand {
-    /// Show the hardware model and how the server was booted.
+    /// Show the hardware model and how the server was booted; as JSON, all of the hardware too.
     #[command(after_help = ending())]
-    Show,
+    Show(ShowHostArgs),
+}
+
+/// `host show`
+#[derive(Debug, Args)]
+pub(crate) struct ShowHostArgs {
+    /// Show all of the hardware. What is not known stands in brackets, with the reason.
+    #[arg(long)]
+    pub(crate) full: bool,
+    /// The same with serial numbers, UUID, asset tag and world-wide names, which are withheld else.
+    #[arg(long)]
+    pub(crate) serials: bool,
 }
 
 /// Of disks.

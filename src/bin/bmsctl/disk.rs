@@ -1,6 +1,5 @@
 //! `bmsctl disk`
 
-use bms_agent::disk::identity::Transport;
 use bms_agent::disk::selector::Selector;
 use bms_agent::rpc::proto::longrunning::ListOperationsRequest;
 use bms_agent::rpc::proto::v1::{self, DiskSelector, ListDisksRequest};
@@ -90,29 +89,13 @@ pub(crate) fn wire_selector(selector: &Selector) -> DiskSelector {
         by_path: selector.by_path.clone(),
         name: selector.name.clone(),
         model: selector.model.clone(),
-        transport: selector.transport.map_or(v1::Transport::Unspecified, wire_transport).into(),
+        transport: selector.transport.map_or(v1::Transport::Unspecified, v1::Transport::from).into(),
         rotational: selector.rotational,
         size_bytes: selector.size_bytes,
         min_size_bytes: selector.min_size_bytes,
         logical_block_size_bytes: selector.logical_block_size,
         diskseq: selector.diskseq,
         backing_file: selector.backing_file.clone(),
-    }
-}
-
-const fn wire_transport(transport: Transport) -> v1::Transport {
-    match transport {
-        Transport::Unknown => v1::Transport::Unspecified,
-        Transport::Nvme => v1::Transport::Nvme,
-        Transport::Ata => v1::Transport::Ata,
-        Transport::Sas => v1::Transport::Sas,
-        Transport::Scsi => v1::Transport::Scsi,
-        Transport::Virtio => v1::Transport::Virtio,
-        Transport::Usb => v1::Transport::Usb,
-        Transport::Iscsi => v1::Transport::Iscsi,
-        Transport::Fc => v1::Transport::Fc,
-        Transport::Mmc => v1::Transport::Mmc,
-        Transport::Loop => v1::Transport::Loop,
     }
 }
 

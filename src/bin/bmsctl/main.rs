@@ -16,6 +16,7 @@ mod image;
 mod import;
 mod install;
 mod interrupt;
+mod inventory;
 mod meter;
 mod new_file;
 mod operation;

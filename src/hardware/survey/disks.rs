@@ -8,6 +8,7 @@ use crate::disk::roots::Roots;
 use crate::disk::sysfs;
 use crate::hardware::fact::{Fact, Unknown, UnknownReason};
 use crate::hardware::inventory::{Attachment, BlockDevice};
+use crate::hardware::read;
 
 /// Reads them. Loop devices are no hardware.
 pub(super) fn read(roots: &Roots) -> Fact<Vec<BlockDevice>> {
@@ -23,7 +24,7 @@ fn block_device(roots: &Roots, disk: Disk) -> BlockDevice {
         Some(directory) => chain::of(&directory),
         None => Fact::unknown(UnknownReason::Missing),
     };
-    let named = |name: Option<String>| name.map_or(Fact::unknown(UnknownReason::Missing), Fact::Known);
+    let named = |name: Option<String>| read::value(name.unwrap_or_default().as_bytes());
     BlockDevice {
         name: disk.name,
         device_number: disk.device_number.to_string(),

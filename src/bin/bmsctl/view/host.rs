@@ -1,9 +1,11 @@
 //! `host show`
 
+use bms_agent::hardware::inventory::Inventory;
+use bms_agent::rpc::inventory;
 use bms_agent::rpc::proto::v1;
 use serde::Serialize;
 
-use super::enum_name;
+use super::{enum_name, non_empty};
 
 /// A server.
 #[derive(Debug, Serialize)]
@@ -18,6 +20,10 @@ pub(crate) struct HostView {
     pub(crate) hardware_model: HardwareModelView,
     pub(crate) cpu_count: u32,
     pub(crate) memory_bytes: u64,
+    /// As private images are bound to it. Null if the agent is older.
+    pub(crate) model: Option<String>,
+    /// All of the hardware, as an inventory is everywhere. Null if it was not asked for.
+    pub(crate) inventory: Option<Inventory>,
 }
 
 /// What DMI says.
@@ -43,6 +49,8 @@ impl From<v1::Host> for HostView {
             hardware_model: host.hardware_model.map(HardwareModelView::from).unwrap_or_default(),
             cpu_count: host.cpu_count,
             memory_bytes: host.memory_bytes,
+            model: non_empty(&host.model),
+            inventory: host.inventory.map(inventory::parse),
         }
     }
 }
@@ -62,6 +70,9 @@ impl From<v1::HardwareModel> for HardwareModelView {
 
 #[cfg(test)]
 mod tests {
+    use bms_agent::hardware::fact::Fact;
+    use bms_agent::hardware::inventory::Inventory;
+    use bms_agent::rpc::inventory;
     use bms_agent::rpc::proto::v1;
     use serde_json::json;
 
@@ -82,6 +93,7 @@ mod tests {
             }),
             cpu_count: 96,
             memory_bytes: 1 << 38,
+            ..v1::Host::default()
         };
         let expected = json!({
             "agent_version": "0.1.0",
@@ -100,7 +112,22 @@ mod tests {
             },
             "cpu_count": 96,
             "memory_bytes": 274_877_906_944_u64,
+            "model": null,
+            "inventory": null,
         });
         assert_eq!(serde_json::to_value(HostView::from(host)).expect("serializable"), expected);
+    }
+
+    #[test]
+    fn json_of_a_host_has_its_inventory_as_it_is() {
+        let known = Inventory { schema: 1, tpms: Fact::Known(vec![]), ..Inventory::default() };
+        let host = v1::Host {
+            model: "huawei 2288h v5 (x86_64)".to_owned(),
+            inventory: Some(inventory::view(known.clone())),
+            ..v1::Host::default()
+        };
+        let seen = serde_json::to_value(HostView::from(host)).expect("serializable");
+        assert_eq!(seen["model"], "huawei 2288h v5 (x86_64)");
+        assert_eq!(seen["inventory"], serde_json::to_value(known).expect("serializable"));
     }
 }
