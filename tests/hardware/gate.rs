@@ -1,11 +1,12 @@
 //! The gate, far from the server: its facts as a file, and a real image.
 
 use std::collections::BTreeSet;
-use std::fs::File;
+use std::fs::{self, File};
 use std::path::Path;
 
 use bms_agent::compatibility::{Fitness, Judgement, Question, Requirements, judge, modaliases};
 use bms_agent::hardware::alias::Aliases;
+use bms_agent::hardware::facts_file;
 use bms_agent::hardware::inventory::Inventory;
 use bms_agent::hardware::model::HardwareModel;
 use bms_agent::image::manifest::{Firmware, Kind, OsFamily};
@@ -20,6 +21,13 @@ use tokio_util::sync::CancellationToken;
 
 use super::guest::{ANSWERS, DISKS, image};
 use super::known;
+
+/// The server as a file has it that anyone may see.
+fn facts() -> Inventory {
+    let file = tempfile::NamedTempFile::new().expect("file");
+    fs::write(file.path(), ANSWERS.text("facts")).expect("write");
+    facts_file::read(file.path()).expect("facts")
+}
 
 /// What is in the image, for any disk of the server.
 fn examine(host: &Inventory) -> Examination {
@@ -61,10 +69,12 @@ fn refusals(judgement: &Judgement) -> Vec<&str> {
 #[test]
 #[ignore = "needs qemu-system-x86, ovmf, and the image of tests/fixtures/debian-image.sh"]
 fn a_real_image_fits_every_disk_that_is_large_enough_and_has_its_block_size() {
-    let host = ANSWERS.inventory();
+    let (host, disks) = (facts(), ANSWERS.inventory().disks);
+    assert_eq!(host, ANSWERS.inventory().without_serials());
     let (image, requirements, aliases) = (examine(&host), requirements(), Aliases::built_in().expect("aliases"));
     for made in &DISKS {
-        let target = host.disks.items().iter().find(|disk| known(&disk.serial) == Some(made.serial));
+        let disk = disks.items().iter().find(|disk| known(&disk.serial) == Some(made.serial)).expect(made.serial);
+        let target = host.disks.items().iter().find(|other| other.name == disk.name);
         assert!(target.is_some(), "{}", made.serial);
         let question =
             Question { requirements: &requirements, image: Some(&image), host: &host, target, aliases: &aliases };

@@ -20,7 +20,7 @@ readonly ESP_OFFSET=$((1 << 20)) ROOT_OFFSET=$((321 << 20))
 
 copy_programs() {
   local program libraries
-  mkdir -p "$tree"/{applets,bin,dev,proc,results,run,sys,tmp,usr/share/misc}
+  mkdir -p "$tree"/{applets,bin,dev,proc,results,run,sys,tmp,usr/share/misc,var/lib}
   install -m 755 "$here/init.sh" "$tree/init"
   cp "$(command -v busybox)" "$tree/applets/"
   cp /usr/share/misc/pci.ids "$tree/usr/share/misc/"

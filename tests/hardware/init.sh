@@ -25,7 +25,7 @@ wait_for() {
   done
 }
 
-# in_guest COMMAND...: with the tools, among which udev's words and the socket of the agent are.
+# in_guest PROGRAM ARGUMENT...: one of those under test, or of the tools.
 in_guest() {
   program=$1
   shift
@@ -34,10 +34,21 @@ in_guest() {
 
 # ask NAME COMMAND...: what the command prints is the answer of that name.
 ask() {
-  answer=/guest/results/$1
+  name=$1
   shift
   echo "guest: $*"
-  in_guest "$@" >"$answer" || give_up "$1 has failed"
+  in_guest "$@" >"/guest/results/$name" || give_up "$1 has failed"
+}
+
+# ask_agent NAME OPTION...: the same of the hardware, until the agent had to give up no question. Its patience is made for
+# servers, and an emulated one is slower than any.
+ask_agent() {
+  answer=$1
+  shift
+  until
+    ask "$answer" bmsctl host show --output json "$@"
+    ! grep -q timed_out "/guest/results/$answer"
+  do :; done
 }
 
 # The kernel passes on to init what it does not know in its command line.
@@ -70,13 +81,18 @@ find_hardware() {
     ip link set "${interface##*/}" up
   done
   wait_for "$disks disks and $links links" are_there
+  /usr/bin/udevadm settle # Buses are scanned beside everything else, and some disks come late.
   wait_for 'the BMC' ls -d /sys/bus/platform/devices/ipmi_bmc.*
   wait_for 'the disk for results' ls /dev/disk/by-id/virtio-RESULTS
 }
 
 mount_all
 find_hardware
-ask survey survey
+mkdir /run/bms-agent
+{ in_guest bms-agent || give_up 'the agent has failed'; } &
+wait_for 'the agent' ls /run/bms-agent/agent.sock
+ask_agent host --serials
+ask_agent facts
 ask lspci lspci -Dnnvmmk
 ask lsblk lsblk --json --bytes --output-all
 ask lscpu lscpu --json
