@@ -7,6 +7,7 @@ use blake3::hazmat::HasherExt;
 use prost::Message;
 
 const PROTOS: &[&str] = &[
+    "bms/agent/v1/compatibility.proto",
     "bms/agent/v1/host.proto",
     "bms/agent/v1/inspection.proto",
     "bms/agent/v1/inventory.proto",

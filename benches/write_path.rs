@@ -21,6 +21,7 @@ use std::time::{Duration, Instant};
 
 use bms_agent::agent::{Agent, InspectionSettings, Install, InstallRequest, Journal, SharedClock};
 use bms_agent::clock::SystemClock;
+use bms_agent::compatibility::Admission;
 use bms_agent::disk::discovery::Discovery;
 use bms_agent::disk::roots::Roots;
 use bms_agent::disk::selector::Selector;
@@ -178,6 +179,7 @@ impl Bench {
             image: ImageSpec { layout: self.image.layout, root: None, logical_block_size: None },
             options: Options::default(),
             inspection: Choice::default(),
+            admission: Admission::default(),
         };
         let id = Request { id: Uuid::new_v4(), digest: [0; 32] };
         let start = Instant::now();

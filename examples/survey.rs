@@ -11,7 +11,8 @@ fn main() -> io::Result<()> {
     let survey = Survey::new(Roots::default());
     let begun = Instant::now();
     let inventory = survey.take();
-    writeln!(io::stderr(), "{}: surveyed in {:.1?}", HardwareModel::of(&inventory), begun.elapsed())?;
+    let millis = begun.elapsed().as_secs_f64() * 1e3;
+    writeln!(io::stderr(), "{}: surveyed in {millis:.2} ms", HardwareModel::of(&inventory))?;
     serde_json::to_writer_pretty(io::stdout().lock(), &inventory)?;
     writeln!(io::stdout())
 }

@@ -11,6 +11,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, unix_seconds};
+use crate::compatibility::{Admission, Case, Incompatible, Judgement};
 use crate::disk::device::BlockDevice;
 use crate::disk::direct::DirectDevice;
 use crate::disk::discovery::{Discovery, Disk, Refusal};
@@ -24,6 +25,7 @@ use crate::operation::registry::{Begun, Registry, Request, Running};
 use crate::operation::{Failure, Operation, OperationKind, Outcome};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Budget, Feed, FeedEvent, Want};
+use crate::provision::inspection::Inspection as Look;
 use crate::provision::install::{InstallJob, Resources};
 use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
 use crate::provision::record::Records;
@@ -34,6 +36,7 @@ use crate::repository::Settings;
 
 mod capture;
 mod error;
+mod gate;
 mod inspect;
 mod journal;
 mod pull;
@@ -42,6 +45,7 @@ mod tests;
 
 pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
 pub use error::AgentError;
+pub use gate::{Candidate, Compatibility, CompatibilityRequest};
 pub use inspect::{Inspection, InspectionSettings, Subject};
 pub use journal::{Journal, JournalError};
 pub use pull::{Found, ImageSource, PullRequest, Pulled};
@@ -73,6 +77,8 @@ pub struct InstallRequest {
     pub options: Options,
     /// How the image is looked into.
     pub inspection: Choice,
+    /// What the image asks of the server.
+    pub admission: Admission,
 }
 
 /// A plan, and what was seen when it was made.
@@ -82,6 +88,10 @@ pub struct Planned {
     pub plan: InstallPlan,
     /// The disk.
     pub surveyed: Surveyed,
+    /// The image and the server that it must fit.
+    pub case: Case,
+    /// Whether it does, as far as that is known before somebody looks into the image.
+    pub judgement: Judgement,
 }
 
 /// The source's end of an install that has begun.
@@ -190,7 +200,11 @@ impl Agent {
         let seen = Seen { disk: &surveyed.disk, refusals: &surveyed.refusals, marker };
         let (policy, profile) = self.profile(&request.inspection)?;
         let plan = InstallPlan::new(seen, request.image, request.options, self.resources.max_groups())?;
-        Ok(Planned { plan: plan.inspected(policy, profile), surveyed })
+        let case = self.case(&request.admission, Some(&surveyed.disk));
+        let judgement = case.judge(None).map_err(Incompatible::from)?;
+        judgement.admit()?;
+        let plan = plan.inspected(policy, profile).admitted(request.admission.clone());
+        Ok(Planned { plan, surveyed, case, judgement })
     }
 
     /// Begins an install, or finds the one that the same request began.
@@ -215,11 +229,12 @@ impl Agent {
             Begun::Known(operation) => return Ok(Install::Known(operation)),
         };
         let operation = running.operation().clone();
-        let intake = self.start_install(running, planned.plan.clone())?;
+        let intake = self.start_install(running, &planned)?;
         Ok(Install::Begun { operation, planned: Box::new(planned), intake })
     }
 
-    fn start_install(self: &Arc<Self>, running: Running, plan: InstallPlan) -> Result<Intake, AgentError> {
+    fn start_install(self: &Arc<Self>, running: Running, planned: &Planned) -> Result<Intake, AgentError> {
+        let Planned { plan, case, judgement, .. } = planned.clone();
         let device = match guard::open_for_writing(&self.discovery, &plan.disk) {
             Ok(device) => device,
             Err(error) => {
@@ -232,7 +247,10 @@ impl Agent {
         let halt = running.operation().cancel.child_token();
         let budget = Budget::new(self.resources.in_flight_bytes());
         let intake = Intake { events, wants, halt: halt.clone(), budget };
-        let work = InstallWork { device, plan, feed: Feed { events: received, wants: asked }, halt };
+        let overridden = judgement.overridden();
+        let inspection = self.inspection_of(&plan, case, overridden.clone());
+        let feed = Feed { events: received, wants: asked };
+        let work = InstallWork { device, plan, inspection, overridden, feed, halt };
         let agent = self.clone();
         spawn("install", running, move |operation| agent.run_install(operation, work))?;
         Ok(intake)
@@ -249,8 +267,7 @@ impl Agent {
     }
 
     fn write(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
-        let InstallWork { device, plan, feed, halt } = work;
-        let inspection = self.inspection_of(&plan);
+        let InstallWork { device, plan, inspection, overridden, feed, halt } = work;
         let job = InstallJob {
             device: &device,
             plan: &plan,
@@ -263,15 +280,15 @@ impl Agent {
             cancel: &operation.cancel,
             halt: &halt,
         };
-        let lowered = self.lowered(plan.policy);
-        if let Some(lowered) = &lowered {
-            tracing::warn!(operation = %operation.id, disk = plan.disk.name, "{lowered}");
+        let told: Vec<String> = self.lowered(plan.policy).into_iter().chain(overridden).collect();
+        for text in &told {
+            tracing::warn!(operation = %operation.id, disk = plan.disk.name, "{text}");
         }
         let report = job.run(feed)?;
         Ok(Outcome {
             root: *report.tree.root().as_bytes(),
             len_bytes: plan.image.layout.len_bytes(),
-            warnings: lowered.into_iter().chain(report.warnings).collect(),
+            warnings: told.into_iter().chain(report.warnings).collect(),
             disk: plan.disk,
             captured: None,
         })
@@ -327,6 +344,9 @@ impl Agent {
 struct InstallWork {
     device: DirectDevice,
     plan: InstallPlan,
+    inspection: Option<Look>,
+    /// What was overridden before it began, for people.
+    overridden: Vec<String>,
     feed: Feed,
     halt: CancellationToken,
 }

@@ -117,6 +117,12 @@ reasons! {
     ImageUnfit = "IMAGE_UNFIT", Precondition, "mend the image as `bmsctl image check` advises, or use a profile that fits the server";
     /// Whether the image has all that the server cannot do without is not known.
     ImageUninspected = "IMAGE_UNINSPECTED", Precondition, "see with `bmsctl image check` what is not known, and say it in a profile; or inspect with --inspection warn";
+    /// The image does not fit the server.
+    ImageIncompatible = "IMAGE_INCOMPATIBLE", Precondition, "see with `bmsctl image compat` what does not fit; take another image or server, or override these findings if you know better";
+    /// Whether the image fits the server is not known.
+    CompatibilityUnknown = "COMPATIBILITY_UNKNOWN", Precondition, "see with `bmsctl image compat` what is not known; override these findings if you know it";
+    /// An override is for no finding, or for one that nothing makes up for.
+    OverrideInvalid = "OVERRIDE_INVALID", InvalidRequest, "leave out this override; `bmsctl image compat` lists the findings";
     /// There is no such profile.
     ProfileUnknown = "PROFILE_UNKNOWN", NotFound, "use a profile of the agent's configuration, or a built-in one";
     /// What looks into disks and images died, hung or gave no answer.

@@ -13,8 +13,9 @@ use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    CaptureImageRequest, InspectImageRequest, InspectImageResponse, InstallImageRequest, PlanInstallRequest,
-    PlanInstallResponse, PushBegin, PushImageRequest, PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
+    CaptureImageRequest, CheckCompatibilityRequest, CheckCompatibilityResponse, InspectImageRequest,
+    InspectImageResponse, InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest,
+    PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
 use bms_agent::rpc::server;
 use hyper_util::rt::TokioIo;
@@ -136,6 +137,13 @@ impl ProvisioningService for NullSink {
         _: Request<StreamCaptureRequest>,
     ) -> Result<Response<Self::StreamCaptureStream>, Status> {
         Ok(Response::new(tokio_stream::empty()))
+    }
+
+    async fn check_compatibility(
+        &self,
+        _: Request<CheckCompatibilityRequest>,
+    ) -> Result<Response<CheckCompatibilityResponse>, Status> {
+        Ok(Response::new(CheckCompatibilityResponse::default()))
     }
 
     async fn inspect_image(&self, _: Request<InspectImageRequest>) -> Result<Response<InspectImageResponse>, Status> {

@@ -17,12 +17,13 @@ use super::pull::runtime;
 use super::{Agent, spawn};
 use crate::byte_size::ByteSize;
 use crate::clock::unix_seconds;
+use crate::compatibility::source_model;
 use crate::disk::device::{BlockDevice as _, Geometry};
 use crate::disk::direct::DirectDevice;
 use crate::disk::discovery::Disk;
 use crate::disk::guard;
 use crate::disk::selector::Selector;
-use crate::hardware::host::{self, BootMode};
+use crate::hardware::host::BootMode;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{
     CaptureMode, Content, Digest, DiskShape, Firmware, Kind, Manifest, PartitionTable, SCHEMA,
@@ -177,7 +178,7 @@ impl Agent {
 
     /// The manifest, as far as it is known before the disk was read. What the caller says is checked here.
     fn draft(&self, image: &NewImage, target: &Target) -> Result<Manifest, RepositoryError> {
-        let host = host::host_facts(&self.discovery.roots);
+        let host = self.survey.take();
         let size_bytes = target.layout.len_bytes();
         let NewImage { repository: _, name, version, description, labels, kind, owner } = image.clone();
         let manifest = Manifest {
@@ -193,15 +194,16 @@ impl Agent {
                 size_bytes,
                 logical_block_size: target.disk.logical_block_size,
                 partition_table: PartitionTable::None,
-                firmware: match host.boot_mode {
-                    BootMode::Uefi => Firmware::Uefi,
-                    BootMode::Bios => Firmware::Bios,
+                firmware: match host.firmware.boot_mode.value() {
+                    Some(BootMode::Uefi) => Firmware::Uefi,
+                    Some(BootMode::Bios) => Firmware::Bios,
+                    None => Firmware::Both,
                 },
                 min_disk_bytes: size_bytes,
                 min_memory_bytes: 0,
             },
             content: unknown_content(target.layout),
-            source_hardware_model: host.dmi.system.product_name.into_value(),
+            source_hardware_model: source_model(&host),
             capture: None,
             plugin_report: None,
             parent: None,

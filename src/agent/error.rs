@@ -1,6 +1,7 @@
 //! Why the agent refuses a call: the errors of all modules that a call goes through.
 
 use super::journal::JournalError;
+use crate::compatibility::Incompatible;
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
 use crate::disk::selector::SelectorError;
@@ -26,6 +27,9 @@ pub enum AgentError {
     /// The disk or the image does not suit.
     #[error(transparent)]
     Plan(#[from] PlanError),
+    /// The image does not fit the server, or that is not known.
+    #[error(transparent)]
+    Incompatible(#[from] Incompatible),
     /// The plan token does not hold.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -99,6 +103,7 @@ impl AgentError {
             Self::Discovery(error) => Ok(error),
             Self::Selector(error) => Ok(error),
             Self::Plan(error) => Ok(error),
+            Self::Incompatible(error) => Ok(error),
             Self::Token(error) => Ok(error),
             Self::Guard(error) => Ok(error),
             Self::Registry(error) => Ok(error),
@@ -137,6 +142,7 @@ impl DomainError for AgentError {
             Self::Discovery(_)
             | Self::Selector(_)
             | Self::Plan(_)
+            | Self::Incompatible(_)
             | Self::Token(_)
             | Self::Guard(_)
             | Self::Registry(_)

@@ -6,13 +6,15 @@ use std::sync::Arc;
 use tokio_util::sync::CancellationToken;
 
 use super::error::AgentError;
-use super::pull::{Pulled, runtime};
+use super::pull::{Found, Pulled, runtime};
 use super::{Agent, ImageSource};
+use crate::compatibility::Case;
 use crate::disk::guard;
 use crate::disk::selector::Selector;
 use crate::hardware::host::{self, BootMode};
 use crate::inspect::check::Checks;
 use crate::inspect::child::{InspectError, Inspector};
+use crate::inspect::evidence::Modalias;
 use crate::inspect::examine::{Examination, Request};
 use crate::inspect::policy::{Choice, Policy, Settings};
 use crate::inspect::profile::Profile;
@@ -74,52 +76,63 @@ impl Agent {
         choice: &Choice,
         cancel: &CancellationToken,
     ) -> Result<Inspection, AgentError> {
+        match subject {
+            Subject::Disk(selector) => self.inspect_disk(selector, choice, cancel),
+            Subject::Image(source) => self.look_into(&self.find_image(source)?, choice, Vec::new(), cancel),
+            Subject::Host => {
+                let request = self.request(choice, None, Vec::new())?;
+                let examination = self.inspection.inspector.examine_host(&request, cancel)?;
+                Ok(Inspection { examination, profile: request.profile })
+            }
+        }
+    }
+
+    /// What a look is asked for.
+    fn request(
+        &self,
+        choice: &Choice,
+        logical_block_size: Option<u32>,
+        devices: Vec<Modalias>,
+    ) -> Result<Request, AgentError> {
         let (_, profile) = self.profile(choice)?;
-        let request = |logical_block_size| Request {
-            logical_block_size,
-            profile: profile.clone(),
-            checks: self.inspection.checks.clone(),
-            devices: Vec::new(),
-        };
-        let examination = match subject {
-            Subject::Disk(selector) => self.inspect_disk(selector, &request, cancel)?,
-            Subject::Image(source) => self.inspect_image(source, &request, cancel)?,
-            Subject::Host => self.inspection.inspector.examine_host(&request(None), cancel)?,
-        };
-        Ok(Inspection { examination, profile })
+        Ok(Request { logical_block_size, profile, checks: self.inspection.checks.clone(), devices })
     }
 
     fn inspect_disk(
         &self,
         selector: &Selector,
-        request: &dyn Fn(Option<u32>) -> Request,
+        choice: &Choice,
         cancel: &CancellationToken,
-    ) -> Result<Examination, AgentError> {
+    ) -> Result<Inspection, AgentError> {
         let all = self.discovery.scan()?;
         let disk = selector.select(&all)?;
         self.registry.check_free(disk)?;
+        let request = self.request(choice, Some(disk.logical_block_size), Vec::new())?;
         let device = guard::open_for_reading(&self.discovery, disk)?;
         let file = device.reading_file().map_err(InspectError::Hear)?;
         let reader = DirectReader::new(file, disk.size_bytes);
-        Ok(self.inspection.inspector.examine(&reader, &request(Some(disk.logical_block_size)), cancel)?)
+        let examination = self.inspection.inspector.examine(&reader, &request, cancel)?;
+        Ok(Inspection { examination, profile: request.profile })
     }
 
-    fn inspect_image(
+    /// Looks into an image of a repository, and asks what it has for some devices.
+    pub(super) fn look_into(
         &self,
-        source: &ImageSource,
-        request: &dyn Fn(Option<u32>) -> Request,
+        found: &Found,
+        choice: &Choice,
+        devices: Vec<Modalias>,
         cancel: &CancellationToken,
-    ) -> Result<Examination, AgentError> {
-        let found = self.find_image(source)?;
+    ) -> Result<Inspection, AgentError> {
         let (Pulled::Repository { repository, .. }, Some(image)) = (&found.pulled, &found.image) else {
             return Err(AgentError::NotInRepository);
         };
+        let request = self.request(choice, Some(image.manifest.disk.logical_block_size), devices)?;
         let (_, settings) = self.repository_settings(repository)?;
         let runtime = runtime(settings)?;
         let repository = runtime.block_on(Repository::open(settings))?;
         let reader = ImageReader::open(&repository, image, &runtime)?;
-        let request = request(Some(image.manifest.disk.logical_block_size));
-        Ok(reader.examine(&self.inspection.inspector, &request, cancel)?)
+        let examination = reader.examine(&self.inspection.inspector, &request, cancel)?;
+        Ok(Inspection { examination, profile: request.profile })
     }
 
     /// The policy and profile of a request. What it does not say of firmware and architecture, this server does.
@@ -144,17 +157,19 @@ impl Agent {
     }
 
     /// How an install looks into its image; none if it does not.
-    pub(super) fn inspection_of(&self, plan: &InstallPlan) -> Option<inspection::Inspection> {
-        let request = || Request {
+    pub(super) fn inspection_of(
+        &self,
+        plan: &InstallPlan,
+        case: Case,
+        overridden: Vec<String>,
+    ) -> Option<inspection::Inspection> {
+        let request = Request {
             logical_block_size: Some(plan.disk.logical_block_size),
             profile: plan.profile.clone(),
             checks: self.inspection.checks.clone(),
-            devices: Vec::new(),
+            devices: case.devices(),
         };
-        (plan.policy != Policy::Off).then(|| inspection::Inspection {
-            policy: plan.policy,
-            request: request(),
-            inspector: self.inspection.inspector.clone(),
-        })
+        let (policy, inspector) = (plan.policy, self.inspection.inspector.clone());
+        (policy != Policy::Off).then_some(inspection::Inspection { policy, request, inspector, case, overridden })
     }
 }

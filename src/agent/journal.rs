@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::compatibility::Admission;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::Digest;
 use crate::inspect::policy::Choice;
@@ -60,6 +61,8 @@ pub(super) struct Pending {
     wipe_rest: bool,
     #[serde(default)]
     pub(super) inspection: Choice,
+    #[serde(default)]
+    pub(super) admission: Admission,
     pub(super) source: Pulled,
 }
 
@@ -77,6 +80,7 @@ impl Pending {
             logical_block_size: image.logical_block_size,
             wipe_rest: options.wipe_rest,
             inspection: Choice::default(),
+            admission: Admission::default(),
             source,
         }
     }
@@ -84,6 +88,11 @@ impl Pending {
     /// How the image is looked into.
     pub(super) fn inspected(self, inspection: Choice) -> Self {
         Self { inspection, ..self }
+    }
+
+    /// What the image asks of the server, and what was overridden.
+    pub(super) fn admitted(self, admission: Admission) -> Self {
+        Self { admission, ..self }
     }
 
     /// On which disk, as this kernel knows it.

@@ -13,6 +13,7 @@ use super::error::AgentError;
 use super::journal::Pending;
 use super::{Agent, InstallRequest, Intake, Planned};
 use crate::clock::unix_seconds;
+use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::discovery::Disk;
 use crate::disk::selector::Selector;
 use crate::hardware::host;
@@ -85,6 +86,8 @@ pub struct PullRequest {
     pub options: Options,
     /// How the image is looked into.
     pub inspection: Choice,
+    /// Findings of the compatibility gate that shall not count.
+    pub overrides: Vec<Override>,
 }
 
 /// An image that was found.
@@ -96,6 +99,14 @@ pub struct Found {
     pub pulled: Pulled,
     /// What describes it, if it is in a repository.
     pub image: Option<StoredImage>,
+}
+
+impl Found {
+    /// What the image asks of its server.
+    pub(super) fn requirements(&self) -> Requirements {
+        let of_content = || Requirements::of_content(self.spec.layout.len_bytes(), self.spec.logical_block_size);
+        self.image.as_ref().map_or_else(of_content, |image| Requirements::of(&image.manifest))
+    }
 }
 
 /// What feeds an install.
@@ -144,8 +155,9 @@ impl Agent {
     /// As [`find_image`](Self::find_image) and [`plan`](Self::plan).
     pub fn plan_pull(&self, request: &PullRequest) -> Result<(Planned, Found), AgentError> {
         let found = self.find_image(&request.source)?;
-        let PullRequest { selector, options, inspection, .. } = request.clone();
-        Ok((self.plan(&InstallRequest { selector, image: found.spec, options, inspection })?, found))
+        let PullRequest { selector, options, inspection, overrides, .. } = request.clone();
+        let admission = Admission { requirements: found.requirements(), overrides };
+        Ok((self.plan(&InstallRequest { selector, image: found.spec, options, inspection, admission })?, found))
     }
 
     /// Begins an install of an image that the agent fetches, or finds the one that the same request began.
@@ -168,7 +180,7 @@ impl Agent {
         }
         let operation = Uuid::new_v4();
         let pending = Pending::new(operation, id, &found.spec, request.options, found.pulled);
-        let pending = pending.inspected(request.inspection.clone());
+        let pending = pending.inspected(request.inspection.clone()).admitted(planned.case.admission.clone());
         self.begin_pull(pending, &planned)
     }
 
@@ -200,7 +212,8 @@ impl Agent {
         let image = pending.image().ok_or(AgentError::Rebooted)?;
         let selector = pending.disk.parse()?;
         let (options, inspection) = (pending.options(), pending.inspection.clone());
-        let planned = self.plan(&InstallRequest { selector, image, options, inspection })?;
+        let admission = pending.admission.clone();
+        let planned = self.plan(&InstallRequest { selector, image, options, inspection, admission })?;
         self.begin_pull(pending, &planned)
     }
 
@@ -218,7 +231,7 @@ impl Agent {
             running.withdraw(Failure::from(&error));
             return Err(error.into());
         }
-        let begun = self.start_install(running, planned.plan.clone());
+        let begun = self.start_install(running, planned);
         let intake = begun.inspect_err(|_| self.forget(operation.id))?;
         spawn_fetch(runtime, fetch, intake)?;
         Ok(operation)

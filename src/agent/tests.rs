@@ -11,6 +11,7 @@ use super::{
     VerifyAgainst,
 };
 use crate::clock::SystemClock;
+use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::fixture::Fixture;
 use crate::disk::selector::Selector;
 use crate::hardware::alias::Aliases;
@@ -54,7 +55,13 @@ fn selector(serial: &str) -> Selector {
 fn request(serial: &str) -> InstallRequest {
     let layout = Layout::new(1 << 30, GroupSize::default());
     let image = ImageSpec { layout, root: None, logical_block_size: None };
-    InstallRequest { selector: selector(serial), image, options: Options::default(), inspection: Choice::default() }
+    InstallRequest {
+        selector: selector(serial),
+        image,
+        options: Options::default(),
+        inspection: Choice::default(),
+        admission: Admission { requirements: Requirements::of_content(1 << 30, None), overrides: Vec::new() },
+    }
 }
 
 fn id(id: u128) -> Request {
@@ -98,6 +105,39 @@ fn plan_and_install_refuse_alike() {
         assert_eq!(refused(&agent, &request, &[]).reason(), reason);
     }
     assert!(agent.plan(&request("S1")).is_ok());
+}
+
+#[test]
+fn an_image_that_does_not_fit_the_server_is_refused_unless_that_is_overridden() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let agent = agent(&fixture);
+    let asking = |change: fn(&mut Requirements), ids: &[&str]| {
+        let mut request = request("S1");
+        change(&mut request.admission.requirements);
+        let by_caller = |id: &&str| Override { id: (*id).to_owned(), by: "user 0".to_owned() };
+        request.admission.overrides = ids.iter().map(by_caller).collect();
+        request
+    };
+    let of_arm = |requirements: &mut Requirements| requirements.architecture = Some("aarch64".to_owned());
+    let private = |requirements: &mut Requirements| requirements.kind = Some(Kind::Private);
+    let large = |requirements: &mut Requirements| requirements.min_disk_bytes = 1 << 50;
+    for (request, reason, findings) in [
+        (asking(of_arm, &[]), Reason::ImageIncompatible, "HW-02"),
+        (asking(of_arm, &["HW-01"]), Reason::ImageIncompatible, "HW-02"),
+        (asking(private, &[]), Reason::CompatibilityUnknown, "HW-01"),
+        (asking(of_arm, &["HW-2"]), Reason::OverrideInvalid, "HW-2"),
+        (asking(large, &["HW-05"]), Reason::OverrideInvalid, "HW-05"),
+    ] {
+        let error = refused(&agent, &request, &[]);
+        assert_eq!((error.reason(), error.metadata()), (reason, vec![("findings", findings.to_owned())]), "{error}");
+        assert_eq!(agent.plan(&request).expect_err("refused").reason(), reason);
+    }
+    let planned = agent.plan(&asking(of_arm, &["HW-02"])).expect("overridden");
+    assert_eq!(planned.judgement.used_overrides().collect::<Vec<_>>(), [("HW-02", "user 0")]);
+    let token = agent.tokens.issue(&planned.plan);
+    let other = asking(of_arm, &["HW-02", "HW-03"]);
+    assert_eq!(refused(&agent, &other, &token).reason(), Reason::PlanStale, "a token holds for its own overrides");
 }
 
 #[test]

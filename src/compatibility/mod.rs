@@ -11,9 +11,11 @@ use serde::{Deserialize, Serialize};
 use crate::hardware::alias::Aliases;
 use crate::hardware::inventory::{BlockDevice, Inventory};
 use crate::inspect::examine::Examination;
-use crate::inspect::report::{Finding, Verdict};
+use crate::inspect::report::{Finding, Status, Verdict};
 
+pub mod case;
 mod device;
+mod incompatible;
 pub mod overrides;
 pub mod requirements;
 mod rule;
@@ -21,9 +23,11 @@ mod rule;
 #[cfg(test)]
 mod tests;
 
+pub use self::case::{Admission, Case};
 pub use self::device::modaliases;
+pub use self::incompatible::Incompatible;
 pub use self::overrides::{Override, OverrideInvalid};
-pub use self::requirements::Requirements;
+pub use self::requirements::{Requirements, source_model};
 
 /// An image, and the server it may be for.
 #[derive(Debug, Clone, Copy)]
@@ -71,9 +75,26 @@ pub struct Judged {
     /// Who overrode it; none if it counts. What would not refuse is not overridden, whatever was asked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overridden_by: Option<String>,
+    /// Whether it is unknown as long as nobody looks into the image, and known perhaps when somebody does.
+    #[serde(default)]
+    pub is_open: bool,
 }
 
 impl Judgement {
+    /// What the findings come to that no look into the image can change: all of them once there was one.
+    pub fn fitness_so_far(&self) -> Fitness {
+        worst(self.findings.iter().filter(|judged| !judged.is_open))
+    }
+
+    /// The overrides that made a difference, for people.
+    pub fn overridden(&self) -> Vec<String> {
+        let text = |judged: &Judged| {
+            let Finding { id, reason, .. } = &judged.finding;
+            judged.overridden_by.as_ref().map(|by| format!("{id} was overridden by {by}: {reason}"))
+        };
+        self.findings.iter().filter_map(text).collect()
+    }
+
     /// The overrides that made a difference: ids of findings, and by whom.
     pub fn used_overrides(&self) -> impl Iterator<Item = (&str, &str)> {
         self.findings.iter().filter_map(|judged| Some((judged.finding.id.as_str(), judged.overridden_by.as_deref()?)))
@@ -87,11 +108,23 @@ impl Judgement {
 /// overrides should know what.
 pub fn judge(question: &Question<'_>, overrides: &[Override]) -> Result<Judgement, OverrideInvalid> {
     overrides::check(overrides)?;
-    let judge = |rule: &rule::Rule| overrides::apply(rule, rule.finding(question), overrides);
+    let judge = |rule: &rule::Rule| {
+        let finding = rule.finding(question);
+        if rule.looks_inside && question.image.is_none() && finding.status == Status::Unknown {
+            // Whether there is anything to override, a look will tell.
+            return Ok(Judged { finding, overridden_by: None, is_open: true });
+        }
+        let (finding, overridden_by) = overrides::apply(rule, finding, overrides)?;
+        Ok(Judged { finding, overridden_by, is_open: false })
+    };
     let findings = rule::RULES.iter().map(judge).collect::<Result<Vec<_>, _>>()?;
-    let counting = findings.iter().filter(|judged| judged.overridden_by.is_none());
-    let fitness = counting.map(|judged| fitness(&judged.finding)).max().unwrap_or(Fitness::Unknown);
-    Ok(Judgement { fitness, findings })
+    Ok(Judgement { fitness: worst(findings.iter()), findings })
+}
+
+/// What findings come to that are not overridden.
+fn worst<'a>(findings: impl Iterator<Item = &'a Judged>) -> Fitness {
+    let counting = findings.filter(|judged| judged.overridden_by.is_none());
+    counting.map(|judged| fitness(&judged.finding)).max().unwrap_or(Fitness::Fit)
 }
 
 /// What a finding comes to alone.

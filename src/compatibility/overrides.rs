@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::rule::{self, Rule};
-use super::{Fitness, Judged, fitness};
+use super::{Fitness, fitness};
 use crate::inspect::report::{Finding, Status, shorten};
+use crate::reason::{DomainError, Reason};
 use crate::text::printable;
 
 /// Says that a finding does not count.
@@ -36,6 +37,19 @@ pub enum OverrideInvalid {
     },
 }
 
+impl DomainError for OverrideInvalid {
+    fn reason(&self) -> Reason {
+        Reason::OverrideInvalid
+    }
+
+    fn metadata(&self) -> Vec<(&'static str, String)> {
+        match self {
+            Self::NoFinding { id } => vec![("findings", id.clone())],
+            Self::Final { id, .. } => vec![("findings", (*id).to_owned())],
+        }
+    }
+}
+
 /// Whether there is something that each could override.
 pub(super) fn check(overrides: &[Override]) -> Result<(), OverrideInvalid> {
     let is_known = |id: &str| rule::RULES.iter().any(|rule| rule.id == id);
@@ -45,15 +59,19 @@ pub(super) fn check(overrides: &[Override]) -> Result<(), OverrideInvalid> {
     }
 }
 
-/// A finding with what is said of it. The first override of several counts.
-pub(super) fn apply(rule: &Rule, finding: Finding, overrides: &[Override]) -> Result<Judged, OverrideInvalid> {
+/// A finding, and who overrode it. The first override of several counts.
+pub(super) fn apply(
+    rule: &Rule,
+    finding: Finding,
+    overrides: &[Override],
+) -> Result<(Finding, Option<String>), OverrideInvalid> {
     let by = overrides.iter().find(|one| one.id == rule.id).map(|one| one.by.clone());
     let Some(mut by) = by.filter(|_| fitness(&finding) != Fitness::Fit) else {
-        return Ok(Judged { finding, overridden_by: None });
+        return Ok((finding, None));
     };
     if rule.is_final && finding.status == Status::Fail {
         return Err(OverrideInvalid::Final { id: rule.id, reason: finding.reason });
     }
     shorten(&mut by);
-    Ok(Judged { finding, overridden_by: Some(by) })
+    Ok((finding, Some(by)))
 }

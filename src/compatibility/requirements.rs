@@ -1,8 +1,10 @@
 //! What an image asks of a server, as its manifest says it; and how a captured image says which model it came from.
 
+use serde::{Deserialize, Serialize};
+
 use crate::hardware::inventory::Inventory;
 use crate::hardware::model::HardwareModel;
-use crate::image::manifest::{Firmware, Kind, Manifest, OsFamily};
+use crate::image::manifest::{Firmware, Kind, MAX_MODEL_BYTES, Manifest, OsFamily};
 
 /// Between the parts of a model in a manifest.
 const SEPARATOR: &str = " / ";
@@ -10,7 +12,8 @@ const SEPARATOR: &str = " / ";
 const UNKNOWN: &str = "unknown";
 
 /// What an image asks of a server.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Requirements {
     /// Who may use it; none for an image without a manifest, which no one bound to a model.
     pub kind: Option<Kind>,
@@ -33,6 +36,11 @@ pub struct Requirements {
 }
 
 impl Requirements {
+    /// What content without a manifest asks for: of this length, in bytes, made for these blocks.
+    pub fn of_content(size_bytes: u64, logical_block_size: Option<u32>) -> Self {
+        Self { size_bytes, logical_block_size, ..Self::default() }
+    }
+
     /// What a manifest asks for.
     pub fn of(manifest: &Manifest) -> Self {
         let architecture = manifest.os.as_ref().map(|os| os.architecture.clone()).filter(|name| !name.is_empty());
@@ -58,6 +66,12 @@ pub fn source_model(host: &Inventory) -> Option<String> {
     let part = |name: Option<&String>| name.map_or(UNKNOWN, String::as_str).replace(SEPARATOR, " ");
     let parts = [host.system.vendor.value(), Some(product), host.cpu.architecture.value()].map(part);
     Some(parts.join(SEPARATOR))
+}
+
+/// Whether a text names a model as [`source_model`] does: all three parts, and not too long for a manifest.
+pub fn names_a_model(text: &str) -> bool {
+    let parts: Vec<&str> = text.split(SEPARATOR).collect();
+    parts.len() == 3 && parts.iter().all(|part| !part.trim().is_empty()) && text.len() <= MAX_MODEL_BYTES
 }
 
 /// The model that a manifest names. Older ones have the product alone.

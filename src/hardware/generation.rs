@@ -95,7 +95,7 @@ fn list<'a, T>(what: &str, list: &'a Fact<Vec<T>>) -> Result<&'a [T], Unknown> {
 }
 
 fn is_built_in(disk: &BlockDevice) -> bool {
-    !disk.removable && disk.attachment != Attachment::Usb
+    !disk.removable && !matches!(disk.attachment, Attachment::Usb | Attachment::Virtual)
 }
 
 fn values<const N: usize>(facts: [&Fact<String>; N]) -> [Option<&String>; N] {

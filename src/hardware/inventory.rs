@@ -292,6 +292,8 @@ pub enum Attachment {
     Sdi,
     /// USB.
     Usb,
+    /// None: the kernel made the disk itself, of a file or of memory. No server boots from it.
+    Virtual,
     /// Something else, or not known.
     #[default]
     #[serde(other)]

@@ -1,7 +1,7 @@
 //! What the server is: its parts, its model, how it was started.
 //!
-//! [`survey`] reads, [`inventory`] is what was read, [`generation`] tells whether the hardware changed, [`model`] and
-//! [`alias`] whether two servers are alike.
+//! [`survey`] reads, [`inventory`] is what was read, [`facts_file`] reads what another server said of itself,
+//! [`generation`] tells whether the hardware changed, [`model`] and [`alias`] whether two servers are alike.
 
 pub mod alias;
 pub mod dmi;

@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 pub use lldp::LldpClient;
 
 use super::fact::Fact;
-use super::inventory::{Bmc, Dimm, Inventory, Nic, SCHEMA};
+use super::inventory::{BlockDevice, Bmc, Dimm, Inventory, Nic, SCHEMA};
 use super::{dmi, generation};
+use crate::disk::discovery::Disk;
 use crate::disk::roots::Roots;
 use question::Question;
 
@@ -101,6 +102,15 @@ impl Survey {
         bound::bound(&mut inventory);
         inventory.generation = generation::of(&inventory);
         inventory
+    }
+
+    /// A disk that discovery found, as it stands in an inventory; loop devices, which stand in none, too.
+    ///
+    /// # Blocking
+    /// Reads sysfs.
+    #[must_use]
+    pub fn disk(&self, disk: Disk) -> BlockDevice {
+        disks::block_device(&self.roots, disk)
     }
 
     /// What takes no waiting.

@@ -21,6 +21,8 @@ pub const MAX_BYTES: usize = 256 << 10;
 const MAX_NAME_BYTES: usize = 128;
 /// Most labels.
 const MAX_LABELS: usize = 64;
+/// Longest hardware model, in bytes.
+pub const MAX_MODEL_BYTES: usize = 4096;
 /// Longest description, in bytes.
 const MAX_DESCRIPTION_BYTES: usize = 4096;
 
@@ -372,6 +374,11 @@ impl Manifest {
         let size = self.disk.size_bytes;
         let facts = [
             (self.description.len() <= MAX_DESCRIPTION_BYTES, "description", "is longer than 4096 bytes"),
+            (
+                self.source_hardware_model.as_ref().is_none_or(|model| model.len() <= MAX_MODEL_BYTES),
+                "source_hardware_model",
+                "is longer than 4096 bytes",
+            ),
             (size > 0 && i64::try_from(size).is_ok(), "disk.size_bytes", "is not from 1 to 2^63 - 1"),
             (self.disk.min_disk_bytes >= size, "disk.min_disk_bytes", "is less than disk.size_bytes"),
             (self.content.data_bytes <= size, "content.data_bytes", "is more than disk.size_bytes"),

@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 
 use super::record::RecordError;
+use crate::compatibility::Incompatible;
 use crate::disk::device::DeviceError;
 use crate::reason::{DomainError, Reason};
 
@@ -165,6 +166,14 @@ pub enum ProvisionError {
         /// Ids of the checks, with commas between them; empty if nothing could be checked.
         findings: String,
     },
+    /// The image does not fit the server, or that is not known.
+    #[error("disk {disk} has no boot region: {why}")]
+    Incompatible {
+        /// Kernel name of the disk.
+        disk: String,
+        /// What does not fit.
+        why: Incompatible,
+    },
     /// A verification found something else than expected.
     #[error("disk {disk} does not hold the image: {detail}")]
     Mismatch {
@@ -212,6 +221,7 @@ impl DomainError for ProvisionError {
             Self::Unreadable { .. } => Reason::CaptureUnreadable,
             Self::Unfit { .. } => Reason::ImageUnfit,
             Self::Uninspected { .. } => Reason::ImageUninspected,
+            Self::Incompatible { why, .. } => why.reason(),
             Self::Mismatch { .. } => Reason::DiskMismatch,
             Self::Cancelled { .. } => Reason::OperationCancelled,
             Self::Record(error) => error.reason(),
@@ -259,6 +269,7 @@ impl DomainError for ProvisionError {
             Self::Unfit { disk, findings, .. } | Self::Uninspected { disk, findings, .. } => {
                 vec![("disk", disk.clone()), ("findings", findings.clone())]
             }
+            Self::Incompatible { disk, why } => why.metadata().into_iter().chain([("disk", disk.clone())]).collect(),
             Self::Cancelled { disk } | Self::Worker { disk } => vec![("disk", disk.clone())],
         }
     }

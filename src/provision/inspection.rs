@@ -1,5 +1,5 @@
 //! The stage of an install that looks into the image: on the disk, on what is proven, with the boot region still held
-//! back and laid over. What it finds decides whether the disk may boot.
+//! back and laid over. What it finds, and whether that fits the server, decides whether the disk may boot.
 
 use std::io;
 
@@ -7,10 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 use super::boot_region::BootRegion;
 use super::error::ProvisionError;
+use crate::compatibility::{Case, Incompatible};
 use crate::disk::buffer::AlignedBuffer;
 use crate::disk::device::BlockDevice;
 use crate::inspect::child::{InspectError, Inspector};
-use crate::inspect::examine::Request;
+use crate::inspect::examine::{Examination, Request};
 use crate::inspect::policy::Policy;
 use crate::inspect::reader::{DiskReader, check_bounds};
 use crate::inspect::report::{Report, Verdict};
@@ -23,10 +24,14 @@ const NAMED_FINDINGS: usize = 8;
 pub struct Inspection {
     /// What is done about what is found.
     pub policy: Policy,
-    /// What the image is for.
+    /// What the image is for, with the devices of the server that it needs drivers for.
     pub request: Request,
     /// Who looks.
     pub inspector: Inspector,
+    /// The image and the server that it must fit.
+    pub case: Case,
+    /// What was overridden before anything was written: that was told then.
+    pub overridden: Vec<String>,
 }
 
 impl Inspection {
@@ -40,21 +45,50 @@ impl Inspection {
     ) -> Result<Vec<String>, ProvisionError> {
         let disk = reader.name().to_owned();
         let image = HeldImage { reader, boot, len_bytes: image_len_bytes };
-        let problem = match self.inspector.examine(&image, &self.request, cancel) {
-            Ok(found) => Problem::of(&found.report),
-            Err(InspectError::Cancelled) => return Err(ProvisionError::Cancelled { disk }),
+        match self.inspector.examine(&image, &self.request, cancel) {
+            Ok(found) => {
+                let problem = Problem::of(&found.report);
+                let mut warnings = self.weigh(problem, &disk)?;
+                warnings.extend(self.gate(&found, &disk)?);
+                Ok(warnings)
+            }
+            Err(InspectError::Cancelled) => Err(ProvisionError::Cancelled { disk }),
             Err(error) => {
                 let detail = format!("nothing is known of it: {}", crate::text::chain(&error));
-                Some(Problem { verdict: Verdict::Unknown, detail, findings: String::new() })
+                self.weigh(Some(Problem { verdict: Verdict::Unknown, detail, findings: String::new() }), &disk)
             }
-        };
+        }
+    }
+
+    /// What a problem of the image is: the end of the install, or a warning.
+    fn weigh(&self, problem: Option<Problem>, disk: &str) -> Result<Vec<String>, ProvisionError> {
         match problem {
             None => Ok(Vec::new()),
             Some(problem) if self.policy == Policy::Require && problem.verdict >= Verdict::Unknown => {
-                Err(problem.into_error(disk))
+                Err(problem.into_error(disk.to_owned()))
             }
             Some(problem) => Ok(vec![format!("the image on disk {disk}: {}", problem.detail)]),
         }
+    }
+
+    /// Whether what was found fits the server; gives warnings.
+    fn gate(&self, found: &Examination, disk: &str) -> Result<Vec<String>, ProvisionError> {
+        let refused = |why| ProvisionError::Incompatible { disk: disk.to_owned(), why };
+        let judgement = self.case.judge(Some(found)).map_err(|error| refused(error.into()))?;
+        let is_new = |text: &String| !self.overridden.contains(text);
+        let mut warnings: Vec<_> = judgement.overridden().into_iter().filter(is_new).collect();
+        for overridden in &warnings {
+            tracing::warn!(disk, "{overridden}");
+        }
+        match judgement.admit() {
+            Ok(()) => {}
+            // What is known not to fit is written by nobody who was merely warned.
+            Err(why @ Incompatible::Unknown { .. }) if self.policy < Policy::Require => {
+                warnings.push(format!("disk {disk}: {why}"));
+            }
+            Err(why) => return Err(refused(why)),
+        }
+        Ok(warnings)
     }
 }
 

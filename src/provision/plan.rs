@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::boot_region;
+use crate::compatibility::Admission;
 use crate::disk::device::Geometry;
 use crate::disk::discovery::{Disk, Refusal};
 use crate::disk::marker::Marker;
@@ -48,6 +49,8 @@ pub struct InstallPlan {
     pub policy: Policy,
     /// What the image is for.
     pub profile: Profile,
+    /// What the image asks of the server, and what of that shall not count.
+    pub admission: Admission,
 }
 
 /// Why there is no plan.
@@ -157,6 +160,7 @@ impl InstallPlan {
             kept_bytes: kept.end - kept.start,
             policy: Policy::Off,
             profile: Profile::default(),
+            admission: Admission::default(),
         })
     }
 
@@ -164,6 +168,12 @@ impl InstallPlan {
     #[must_use]
     pub fn inspected(self, policy: Policy, profile: Profile) -> Self {
         Self { policy, profile, ..self }
+    }
+
+    /// The same for an image that asks something of the server.
+    #[must_use]
+    pub fn admitted(self, admission: Admission) -> Self {
+        Self { admission, ..self }
     }
 }
 

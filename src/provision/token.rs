@@ -107,7 +107,7 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
     let image = &plan.image;
     // Debug output names every field, and lives no longer than this process.
     let text = format!(
-        "{:?} {} {:?} {} {} {:?} {:?} {} {:?} {:?}",
+        "{:?} {} {:?} {} {} {:?} {:?} {} {:?} {:?} {:?}",
         disk.identity,
         disk.device_number,
         disk.name,
@@ -117,7 +117,8 @@ fn fingerprint(plan: &InstallPlan) -> [u8; 32] {
         plan.wipe,
         plan.in_place,
         plan.policy,
-        plan.profile
+        plan.profile,
+        plan.admission
     );
     *blake3::hash(text.as_bytes()).as_bytes()
 }

@@ -37,6 +37,12 @@ pub(super) fn check_peer(request: Request<()>) -> Result<Request<()>, Status> {
     }
 }
 
+/// Who calls, for logs and for what is said of overrides.
+pub(super) fn caller<T>(request: &Request<T>) -> String {
+    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
+    peer.map_or_else(|| "unknown".to_owned(), |peer| format!("user {}", peer.uid()))
+}
+
 const fn may_call(uid: u32, own: u32) -> bool {
     uid == 0 || uid == own
 }

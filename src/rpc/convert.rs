@@ -6,11 +6,12 @@ mod tests;
 
 use uuid::Uuid;
 
-use self::source::image_source;
-use super::inspect;
+pub(super) use self::source::image_source;
 use super::proto::v1;
 use super::status::RequestError;
+use super::{compatibility, inspect};
 use crate::agent::{CaptureRequest, InstallRequest, NewImage, PullRequest, Subject, VerifyAgainst};
+use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::identity::Transport;
 use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
@@ -31,43 +32,60 @@ pub(super) fn request(id: &str, message: &impl prost::Message) -> Result<Request
     Ok(Request { id, digest: *blake3::hash(&message.encode_to_vec()).as_bytes() })
 }
 
-/// What to install where.
+/// What to install where. `caller` is who overrides.
 pub(super) fn install_request(
     disk: Option<v1::DiskSelector>,
     image: Option<v1::ImageSpec>,
     options: Option<v1::InstallOptions>,
+    caller: &str,
 ) -> Result<InstallRequest, RequestError> {
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
     let image = image_spec(&image.unwrap_or_default(), &mut errors);
-    let (options, inspection) = install_options(options, &mut errors);
+    let How { options, inspection, overrides } = install_options(options, caller, &mut errors);
     errors.check()?;
     match image {
-        Some(image) => Ok(InstallRequest { selector, image, options, inspection }),
+        Some(image) => {
+            let requirements = Requirements::of_content(image.layout.len_bytes(), image.logical_block_size);
+            let admission = Admission { requirements, overrides };
+            Ok(InstallRequest { selector, image, options, inspection, admission })
+        }
         None => Err(RequestError::of("image", "is missing")),
     }
 }
 
-/// Which image the agent is to fetch, and where it goes.
+/// Which image the agent is to fetch, and where it goes. `caller` is who overrides.
 pub(super) fn pull_request(
     disk: Option<v1::DiskSelector>,
     source: Option<v1::ImageSource>,
     options: Option<v1::InstallOptions>,
+    caller: &str,
 ) -> Result<PullRequest, RequestError> {
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
     let source = image_source(source, &mut errors);
-    let (options, inspection) = install_options(options, &mut errors);
+    let How { options, inspection, overrides } = install_options(options, caller, &mut errors);
     errors.check()?;
     match source {
-        Some(source) => Ok(PullRequest { selector, source, options, inspection }),
+        Some(source) => Ok(PullRequest { selector, source, options, inspection, overrides }),
         None => Err(RequestError::of("source", "is missing")),
     }
 }
 
-fn install_options(options: Option<v1::InstallOptions>, errors: &mut RequestError) -> (Options, Choice) {
-    let v1::InstallOptions { in_place, wipe_rest, inspection, profile } = options.unwrap_or_default();
-    (Options { in_place, wipe_rest }, inspect::choice(inspection, profile, "options.profile", errors))
+/// How to install.
+struct How {
+    options: Options,
+    inspection: Choice,
+    overrides: Vec<Override>,
+}
+
+fn install_options(options: Option<v1::InstallOptions>, caller: &str, errors: &mut RequestError) -> How {
+    let v1::InstallOptions { in_place, wipe_rest, inspection, profile, overrides } = options.unwrap_or_default();
+    How {
+        options: Options { in_place, wipe_rest },
+        inspection: inspect::choice(inspection, profile, "options.profile", errors),
+        overrides: compatibility::overrides("options.overrides", overrides, caller, errors),
+    }
 }
 
 /// Which disk to look into, and for which servers.
@@ -218,7 +236,7 @@ pub(super) fn verify_request(request: &v1::VerifyDiskRequest) -> Result<(Selecto
     Ok((selector, root.map_or(VerifyAgainst::Record, |root| VerifyAgainst::Root(layout, root))))
 }
 
-fn selector(disk: Option<v1::DiskSelector>, errors: &mut RequestError) -> Selector {
+pub(super) fn selector(disk: Option<v1::DiskSelector>, errors: &mut RequestError) -> Selector {
     let disk = disk.unwrap_or_default();
     let transport = transport(&disk, errors);
     let texts = [

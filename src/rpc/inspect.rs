@@ -10,7 +10,7 @@ use tonic::Status;
 use super::proto::v1;
 use super::status::RequestError;
 use super::{CallError, convert, refuse};
-use crate::agent::{Agent, Inspection, Subject};
+use crate::agent::{Agent, AgentError, Inspection, Subject};
 use crate::inspect::policy::{Choice, Policy};
 use crate::inspect::profile::{BootSource, NetworkMode, Profile, Sdi};
 use crate::inspect::report::{Evidence, Finding, KernelSummary, PlugIn, Severity, Status as FindingStatus, Verdict};
@@ -24,13 +24,22 @@ const MAX_TEXT_BYTES: usize = 64;
 
 /// Looks into something, as long as somebody waits for it.
 pub(super) async fn inspect(agent: Arc<Agent>, subject: Subject, choice: Choice) -> Result<v1::Inspection, Status> {
+    in_turn(move |cancel| agent.inspect(&subject, &choice, cancel)).await.map(view)
+}
+
+/// Makes a look when its turn has come, and ends it when nobody waits for it any more.
+pub(super) async fn in_turn<T, F>(look: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    F: FnOnce(&CancellationToken) -> Result<T, AgentError> + Send + 'static,
+{
     let cancel = CancellationToken::new();
     let guard = cancel.clone().drop_guard();
     let work = async {
         // The semaphore is never closed. A turn ends with the work, which outlives a caller who went away.
         let turn = RUNNING.clone().acquire_owned().await;
         let look = move || {
-            let found = agent.inspect(&subject, &choice, &cancel);
+            let found = look(&cancel);
             drop(turn);
             found
         };
@@ -42,7 +51,7 @@ pub(super) async fn inspect(agent: Arc<Agent>, subject: Subject, choice: Choice)
         Err(_elapsed) => Err(refuse(&CallError::InspectionTimedOut { limit: TIMEOUT })),
     };
     drop(guard);
-    found.map(view)
+    found
 }
 
 /// What a request says of an inspection.
@@ -139,7 +148,7 @@ fn kernel(kernel: KernelSummary) -> v1::Kernel {
     v1::Kernel { release, bootable: is_bootable, initramfs: initramfs.unwrap_or_default() }
 }
 
-fn finding(finding: Finding) -> v1::Finding {
+pub(super) fn finding(finding: Finding) -> v1::Finding {
     let evidence = |Evidence { path, value }| v1::Evidence { path, value };
     v1::Finding {
         id: finding.id,

@@ -4,6 +4,7 @@
 
 mod auth;
 mod capture;
+pub mod compatibility;
 mod convert;
 mod disk;
 mod host;

@@ -4,13 +4,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
-use super::{blocking, capture, convert, follow, inspect, push, refuse, view};
-use crate::agent::{Agent, Install};
+use super::{auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
+use crate::agent::{Agent, Candidate, Install};
 use crate::provision::token;
 
 /// How long a caller may take to say what it wants.
@@ -29,15 +30,16 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::PlanInstallRequest>,
     ) -> Result<Response<v1::PlanInstallResponse>, Status> {
+        let caller = auth::caller(&request);
         let v1::PlanInstallRequest { disk, image, options, source } = request.into_inner();
         let agent = self.0.clone();
         let (planned, found) = if source.is_none() {
-            let request = convert::install_request(disk, image, options).map_err(|error| refuse(&error))?;
+            let request = convert::install_request(disk, image, options, &caller).map_err(|error| refuse(&error))?;
             (blocking(move || agent.plan(&request)).await?, None)
         } else if image.is_some() {
             return Err(refuse(&RequestError::of("source", "must not be set beside image")));
         } else {
-            let request = convert::pull_request(disk, source, options).map_err(|error| refuse(&error))?;
+            let request = convert::pull_request(disk, source, options, &caller).map_err(|error| refuse(&error))?;
             let (planned, found) = blocking(move || agent.plan_pull(&request)).await?;
             (planned, Some(found))
         };
@@ -53,12 +55,13 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::InstallImageRequest>,
     ) -> Result<Response<longrunning::Operation>, Status> {
+        let caller = auth::caller(&request);
         let mut request = request.into_inner();
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let token = std::mem::take(&mut request.plan_token);
         let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
-        let request =
-            convert::pull_request(request.disk, request.source, request.options).map_err(|error| refuse(&error))?;
+        let request = convert::pull_request(request.disk, request.source, request.options, &caller)
+            .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let operation = blocking(move || agent.install_image(&id, &request, &token)).await?;
         follow(&operation);
@@ -99,17 +102,35 @@ impl ProvisioningService for ProvisioningHandler {
         Ok(Response::new(v1::InspectImageResponse { inspection: Some(inspection) }))
     }
 
+    async fn check_compatibility(
+        &self,
+        request: Request<v1::CheckCompatibilityRequest>,
+    ) -> Result<Response<v1::CheckCompatibilityResponse>, Status> {
+        let caller = auth::caller(&request);
+        let request = compatibility::request(request.into_inner(), &caller).map_err(|error| refuse(&error))?;
+        let agent = self.0.clone();
+        let checked = match &request.candidate {
+            Candidate::Image(_) => inspect::in_turn(move |cancel| agent.check_compatibility(&request, cancel)).await?,
+            // Nothing is looked into, so that there is no turn to wait for.
+            Candidate::Manifest(_) => {
+                blocking(move || agent.check_compatibility(&request, &CancellationToken::new())).await?
+            }
+        };
+        Ok(Response::new(compatibility::answer(checked)))
+    }
+
     async fn push_image(
         &self,
         request: Request<Streaming<v1::PushImageRequest>>,
     ) -> Result<Response<Self::PushImageStream>, Status> {
+        let caller = auth::caller(&request);
         let mut messages = request.into_inner();
         let mut begin = begin_of(&mut messages).await?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let plan_token = std::mem::take(&mut begin.plan_token);
         let id = convert::request(&begin.request_id, &begin).map_err(|error| refuse(&error))?;
-        let request =
-            convert::install_request(begin.disk, begin.image, begin.options).map_err(|error| refuse(&error))?;
+        let request = convert::install_request(begin.disk, begin.image, begin.options, &caller)
+            .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let install = blocking(move || agent.install(&id, &request, &plan_token)).await?;
         let answers = match install {

@@ -4,7 +4,7 @@ use prost::Message;
 use prost_types::{Any, Timestamp};
 
 use super::proto::{longrunning, v1};
-use super::status;
+use super::{compatibility, status};
 use crate::agent::{Found, Planned, Surveyed};
 use crate::disk::discovery::Disk;
 use crate::disk::marker::Marker;
@@ -81,6 +81,7 @@ pub(super) fn plan(planned: &Planned, found: Option<&Found>) -> v1::InstallPlan 
         kept_bytes: planned.plan.kept_bytes,
         wiped_bytes: planned.plan.wipe.end - planned.plan.wipe.start,
         in_place: planned.plan.in_place,
+        compatibility: Some(compatibility::view(planned.judgement.clone())),
     }
 }
 

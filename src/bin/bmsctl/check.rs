@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bms_agent::agent::Inspection;
+use bms_agent::image::manifest::Manifest;
 use bms_agent::image::source::{OpenOptions, Source, open};
 use bms_agent::inspect::check::Checks;
 use bms_agent::inspect::child::Inspector;
@@ -13,7 +14,7 @@ use bms_agent::inspect::examine::{Examination, Request};
 use bms_agent::inspect::policy::{self, Choice};
 use bms_agent::inspect::profile::Profiles;
 use bms_agent::inspect::reader::DiskReader;
-use bms_agent::repository::{ImageReader, Repository};
+use bms_agent::repository::{ImageName, ImageReader, Repository};
 use bms_agent::rpc::inspect::{profile_view, view};
 use bms_agent::rpc::proto::v1;
 use tokio_util::sync::CancellationToken;
@@ -31,28 +32,47 @@ use crate::view::{FindingView, InspectionView};
 
 /// Checks a file, or an image of a repository.
 pub(crate) fn run_here(args: &CheckImageArgs, image: &str, output: &Output) -> Result<Exit, CtlError> {
-    let failed = |source| CtlError::Settings { path: args.config.clone(), source };
-    let profiles = Profiles::built_in().map_err(|source| CtlError::Profiles { source })?;
-    let profiles = profiles.with(profiles_of(&args.config).map_err(failed)?);
-    let settings = policy::Settings { profiles, ..policy::Settings::default() };
-    let choice = Choice { policy: None, profile: args.profile.profile.clone(), known: args.profile.known() };
-    let (_, profile) = settings.resolve(&choice)?;
-    let checks = match &args.checks {
-        Some(directory) => Checks::load(directory),
-        None => Checks::built_in(),
-    };
-    let checks = Arc::new(checks.map_err(|source| CtlError::Checks { source })?);
-    let request = |logical_block_size| Request {
-        logical_block_size,
-        profile: profile.clone(),
-        checks: checks.clone(),
-        devices: Vec::new(),
-    };
+    let wanted = wanted(&args.config, &args.profile, args.checks.as_deref())?;
+    let request = |logical_block_size| Request { logical_block_size, ..wanted.clone() };
     let examination = match &args.repository {
-        Some(repository) => in_repository(args, repository, image, &request)?,
+        Some(repository) => {
+            let repository = RepositoryArgs { repository: repository.clone(), config: args.config.clone() };
+            let name = image.parse().map_err(|source| CtlError::ImageName { source })?;
+            in_repository(&repository, &name, |image| request(Some(image.disk.logical_block_size)))?.1
+        }
         None => in_file(args, Path::new(image), &request)?,
     };
-    show(args, image.to_owned(), view(Inspection { examination, profile }), output)
+    show(args, image.to_owned(), view(Inspection { examination, profile: wanted.profile }), output)
+}
+
+/// What a look is asked for, whatever the image: the profile and the checks.
+pub(crate) fn wanted(config: &Path, profile: &ProfileArgs, checks: Option<&Path>) -> Result<Request, CtlError> {
+    let failed = |source| CtlError::Settings { path: config.to_owned(), source };
+    let profiles = Profiles::built_in().map_err(|source| CtlError::Profiles { source })?;
+    let profiles = profiles.with(profiles_of(config).map_err(failed)?);
+    let settings = policy::Settings { profiles, ..policy::Settings::default() };
+    let choice = Choice { policy: None, profile: profile.profile.clone(), known: profile.known() };
+    let (_, profile) = settings.resolve(&choice)?;
+    let checks = checks.map_or_else(Checks::built_in, Checks::load);
+    let checks = Arc::new(checks.map_err(|source| CtlError::Checks { source })?);
+    Ok(Request { logical_block_size: None, profile, checks, devices: Vec::new() })
+}
+
+/// Looks into an image of a repository; gives its manifest, too.
+pub(crate) fn in_repository(
+    repository: &RepositoryArgs,
+    image: &ImageName,
+    request: impl FnOnce(&Manifest) -> Request,
+) -> Result<(Manifest, Examination), CtlError> {
+    let settings = resolve(repository)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|source| CtlError::Runtime { source })?;
+    let repository = runtime.block_on(Repository::open(&settings))?;
+    let image = runtime.block_on(repository.find(image))?;
+    let reader = ImageReader::open(&repository, &image, &runtime)?;
+    let request = request(&image.manifest);
+    let examination = reader.examine(&Inspector::default(), &request, &CancellationToken::new())?;
+    Ok((image.manifest.clone(), examination))
 }
 
 fn in_file(
@@ -84,23 +104,6 @@ impl DiskReader for SourceReader {
         }
         self.0.read_at(offset, out).map_err(io::Error::other)
     }
-}
-
-fn in_repository(
-    args: &CheckImageArgs,
-    repository: &str,
-    image: &str,
-    request: &dyn Fn(Option<u32>) -> Request,
-) -> Result<Examination, CtlError> {
-    let name = image.parse().map_err(|source| CtlError::ImageName { source })?;
-    let settings = resolve(&RepositoryArgs { repository: repository.to_owned(), config: args.config.clone() })?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|source| CtlError::Runtime { source })?;
-    let repository = runtime.block_on(Repository::open(&settings))?;
-    let image = runtime.block_on(repository.find(&name))?;
-    let reader = ImageReader::open(&repository, &image, &runtime)?;
-    let request = request(Some(image.manifest.disk.logical_block_size));
-    Ok(reader.examine(&Inspector::default(), &request, &CancellationToken::new())?)
 }
 
 /// Has the agent check a disk, or the running system.
@@ -155,17 +158,23 @@ fn text(view: &InspectionView, all: bool) -> String {
     for note in &view.notes {
         fields = fields.field("note", note);
     }
+    let [findings, remedies] = findings(&view.findings, all);
+    paragraphs(&[fields.into_text(), findings, remedies])
+}
+
+/// Findings as a table, and what to do about them; without `all` those alone that are not as they should be.
+pub(crate) fn findings<'a>(findings: impl IntoIterator<Item = &'a FindingView>, all: bool) -> [String; 2] {
     let told = |finding: &&FindingView| all || !["pass", "not_applicable"].contains(&finding.status);
-    let rows = view.findings.iter().filter(told).map(|finding| {
+    let told: Vec<_> = findings.into_iter().filter(told).collect();
+    let rows = told.iter().map(|finding| {
         let FindingView { id, status, severity, title, reason, .. } = finding;
         [id.clone(), words(status), (*severity).to_owned(), title.clone(), reason.clone()]
     });
-    let findings = table(["check", "status", "severity", "what", "why"], rows);
-    let remedies = view.findings.iter().filter(told).filter_map(|finding| {
-        let remedy = finding.remedy.as_deref()?;
-        Some(format!("{}: {remedy}", finding.id))
-    });
-    let remedies: Vec<_> = remedies.collect();
-    let parts = [fields.into_text(), findings, remedies.join("\n")];
+    let remedies = told.iter().filter_map(|finding| Some(format!("{}: {}", finding.id, finding.remedy.as_deref()?)));
+    [table(["check", "status", "severity", "what", "why"], rows), remedies.collect::<Vec<_>>().join("\n")]
+}
+
+/// Texts with an empty line between them.
+pub(crate) fn paragraphs(parts: &[String]) -> String {
     parts.iter().map(|part| part.trim_end()).filter(|part| !part.is_empty()).collect::<Vec<_>>().join("\n\n")
 }

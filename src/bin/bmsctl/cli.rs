@@ -1,6 +1,7 @@
 //! The command line as it is typed: one tree of clap types, which is also the help text.
 
 mod check;
+mod compat;
 mod image;
 mod repository;
 
@@ -13,6 +14,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
+pub(crate) use self::compat::CompatImageArgs;
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -181,6 +183,9 @@ pub(crate) struct InstallArgs {
     pub(crate) inspection: Option<InspectionArg>,
     #[command(flatten)]
     pub(crate) profile: ProfileArgs,
+    /// A finding of `image compat` that shall not count, as HW-01. May be given several times; it is logged.
+    #[arg(long = "override", value_name = "ID")]
+    pub(crate) overrides: Vec<String>,
     /// Do not ask for confirmation.
     #[arg(long)]
     pub(crate) yes: bool,

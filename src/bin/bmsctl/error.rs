@@ -5,6 +5,10 @@ use std::error::Error as _;
 use std::io;
 use std::path::PathBuf;
 
+use bms_agent::compatibility::OverrideInvalid;
+use bms_agent::disk::selector::SelectorError;
+use bms_agent::hardware::alias::AliasError;
+use bms_agent::hardware::facts_file::FactsError;
 use bms_agent::image::source::SourceError;
 use bms_agent::inspect::check::ChecksError;
 use bms_agent::inspect::child::InspectError;
@@ -83,6 +87,12 @@ pub(crate) enum CtlError {
     /// The profiles make no sense.
     #[error("cannot use the profiles")]
     Profiles { source: ProfileError },
+    /// Other names for hardware make no sense.
+    #[error("cannot use the aliases")]
+    Aliases { source: AliasError },
+    /// There are no facts of a server.
+    #[error("cannot use the facts of the server")]
+    Facts { source: FactsError },
     /// What should be the name of an image is none.
     #[error(transparent)]
     ImageName { source: ImageNameInvalid },
@@ -115,6 +125,8 @@ impl CtlError {
             | Self::Settings { .. }
             | Self::Checks { .. }
             | Self::Profiles { .. }
+            | Self::Aliases { .. }
+            | Self::Facts { .. }
             | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }
@@ -151,6 +163,8 @@ impl CtlError {
             | Self::Settings { .. }
             | Self::Checks { .. }
             | Self::Profiles { .. }
+            | Self::Aliases { .. }
+            | Self::Facts { .. }
             | Self::ImageName { .. }
             | Self::Export { .. }
             | Self::NoVersion { .. }
@@ -196,6 +210,18 @@ impl From<InspectError> for CtlError {
 
 impl From<LookError> for CtlError {
     fn from(error: LookError) -> Self {
+        status(&error).into()
+    }
+}
+
+impl From<SelectorError> for CtlError {
+    fn from(error: SelectorError) -> Self {
+        status(&error).into()
+    }
+}
+
+impl From<OverrideInvalid> for CtlError {
+    fn from(error: OverrideInvalid) -> Self {
         status(&error).into()
     }
 }

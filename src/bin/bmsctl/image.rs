@@ -16,7 +16,7 @@ use crate::output::Output;
 use crate::push::workers;
 use crate::table::Fields;
 use crate::view::ImageHashView;
-use crate::{catalog, check, export};
+use crate::{catalog, check, compat, export};
 
 /// Runs a command on images that needs no agent; none if it needs one.
 pub(crate) fn run_here(command: &ImageCommand, output: &Output) -> Option<Result<Exit, CtlError>> {
@@ -29,6 +29,7 @@ pub(crate) fn run_here(command: &ImageCommand, output: &Output) -> Option<Result
         ImageCommand::Export(args) => export::run(args, output),
         ImageCommand::Delete(args) => catalog::delete(args, output),
         ImageCommand::Check(args) => check::run_here(args, args.image.as_deref()?, output),
+        ImageCommand::Compat(args) => compat::run_here(args, args.host_facts.as_deref()?, output),
     })
 }
 
@@ -36,6 +37,7 @@ pub(crate) fn run_here(command: &ImageCommand, output: &Output) -> Option<Result
 pub(crate) async fn run_there(command: &ImageCommand, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
     match command {
         ImageCommand::Check(args) => check::run_there(args, agent, output).await,
+        ImageCommand::Compat(args) => compat::run_there(args, agent, output).await,
         ImageCommand::Hash(_)
         | ImageCommand::Import(_)
         | ImageCommand::List(_)

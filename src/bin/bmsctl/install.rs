@@ -25,7 +25,7 @@ use crate::operation::describe;
 use crate::output::Output;
 use crate::push::{Compression, Push, push};
 use crate::table::{Fields, or_dash, table};
-use crate::view::{DiskView, PlanView};
+use crate::view::{DiskView, FindingView, PlanView};
 use crate::watch::{outcome, wait};
 
 /// Installs an image: one of the agent's repository or of a web server, which it fetches, or a file of this machine, which
@@ -157,7 +157,13 @@ fn options(args: &InstallArgs) -> InstallOptions {
         InspectionArg::Off => InspectionPolicy::Off,
     });
     let profile = Some(wire_profile(&args.profile));
-    InstallOptions { in_place: args.in_place, wipe_rest: args.wipe_rest, inspection: inspection.into(), profile }
+    InstallOptions {
+        in_place: args.in_place,
+        wipe_rest: args.wipe_rest,
+        inspection: inspection.into(),
+        profile,
+        overrides: args.overrides.clone(),
+    }
 }
 
 fn plan_request(args: &InstallArgs, source: &Source, layout: Layout) -> PlanInstallRequest {
@@ -203,6 +209,12 @@ fn describe_plan(plan: &PlanView) -> String {
     if let Some(install) = &disk.interrupted_install {
         let why = install.reason.as_deref().unwrap_or("killed, or running still");
         fields = fields.field("interrupted", &format!("{} ({why}) left it without a boot region", install.operation));
+    }
+    for judged in &plan.compatibility {
+        if let Some(by) = &judged.overridden_by {
+            let FindingView { id, reason, .. } = &judged.finding;
+            fields = fields.field("overridden", &format!("{id} by {by}: {reason}"));
+        }
     }
     for refusal in &disk.refusals {
         fields = fields.field("refused", &format!("{}: {}", refusal.reason, refusal.detail));

@@ -20,7 +20,7 @@ pub(crate) fn sections(inventory: &Inventory) -> String {
         (
             "Disks",
             list(
-                ["name", "size", "block", "model", "serial", "wwn", "on", "controller", "drivers"],
+                ["name", "size", "block", "model", "serial", "wwn", "attachment", "controller", "drivers"],
                 &inventory.disks,
                 disk,
             ),
@@ -293,7 +293,8 @@ mod tests {
             ("sda", "sda 5.0 GiB 512 [not reported] S1 [not reported] raid 0000:18:00.0 sd, megaraid_sas"),
             (
                 "1000:0016",
-                "0000:18:00.0 [not reported] [not reported] [not reported] [not reported] 1000:0016 0000:0000 [not reported] [not reported]",
+                "0000:18:00.0 [not reported] [not reported] [not reported] [not reported] 1000:0016 0000:0000 \
+                 [not reported] [not reported]",
             ),
             ("eno1", "eno1 [not reported] up 25000 Mbit/s [not reported] [not reported] 2e:de:d4:f9:1e:7b 25GE1/0/7"),
             ("ipmi_bmc.0", "ipmi_bmc.0 [not reported] [not reported] [not reported]"),

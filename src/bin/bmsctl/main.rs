@@ -4,6 +4,7 @@ mod capture;
 mod catalog;
 mod check;
 mod cli;
+mod compat;
 mod confirm;
 mod connect;
 mod disk;

@@ -4,6 +4,7 @@
 use super::super::Question;
 use super::super::device::{self, Device, Step};
 use super::found;
+use crate::hardware::inventory::Attachment;
 use crate::image::manifest::OsFamily;
 use crate::inspect::evidence::{DriverEvidence, KernelEvidence, ModuleEvidence, ModulePlace};
 use crate::inspect::facts::Known;
@@ -35,6 +36,9 @@ pub(super) fn early(question: &Question<'_>) -> Outcome {
 fn of_boot_disk(question: &Question<'_>, ask: Ask) -> Outcome {
     let Some(disk) = question.target else { return Outcome::unknown("no disk was chosen") };
     match device::boot_disk(disk) {
+        None if disk.attachment == Attachment::Virtual => {
+            Outcome::not_applicable(format!("no server boots from {}: it is no hardware", disk.name))
+        }
         Some(device) => driven(question, &[device], ask),
         None => Outcome::unknown(format!("what the disk {} hangs on is not known", disk.name)),
     }

@@ -3,7 +3,7 @@
 use super::fixture::{Case, HINIC, MEGARAID, SCSI_DISK, X722, link, modalias, nic, set, unknown, why};
 use crate::compatibility::modaliases;
 use crate::hardware::fact::{Fact, UnknownReason};
-use crate::hardware::inventory::LinkState;
+use crate::hardware::inventory::{Attachment, LinkState};
 use crate::hardware::pci::PciDevice;
 use crate::image::manifest::OsFamily;
 use crate::inspect::evidence::{BlockEvidence, MAX_DEVICES, Modalias, ModulePlace};
@@ -331,4 +331,14 @@ fn a_kernel_whose_patterns_cannot_be_read_is_unknown() {
     assert_eq!(statuses(&on(&tree)), [Pass, Fail, Pass]);
     tree.file("boot/initrd.img-6.1.0-1", "no archive");
     assert_eq!(statuses(&on(&tree)), [Pass, Unknown, Pass]);
+}
+
+#[test]
+fn a_disk_that_is_no_hardware_needs_no_drivers_and_one_of_which_nothing_is_known_does() {
+    for (attachment, expected) in [(Attachment::Virtual, NotApplicable), (Attachment::Other, Unknown)] {
+        let mut case = Case::fit();
+        case.disk().path = Fact::unknown(UnknownReason::Missing);
+        case.disk().attachment = attachment;
+        assert_eq!(statuses(&case), [expected, expected, Pass], "{attachment:?}");
+    }
 }

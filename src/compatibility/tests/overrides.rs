@@ -1,9 +1,11 @@
 //! Overrides of findings.
 
 use super::fixture::{Case, GIB, why};
-use crate::compatibility::{Fitness, Override, OverrideInvalid};
+use crate::compatibility::{Fitness, Incompatible, Override, OverrideInvalid};
 use crate::hardware::fact::Fact;
+use crate::hardware::model::HardwareModel;
 use crate::inspect::report::Status;
+use crate::reason::{DomainError as _, Reason};
 
 fn by_admin(id: &str) -> Override {
     Override { id: id.to_owned(), by: "spiffe://fleet/admin/alice".to_owned() }
@@ -84,4 +86,36 @@ fn who_overrides_is_named_printable_and_short() {
     let judgement = unfit().judge_with(&[Override { id: "HW-01".to_owned(), by }]).expect("allowed");
     let (_, by) = judgement.used_overrides().next().expect("used");
     assert!(by.starts_with("\\u{1b}[0mxx") && by.len() < 320, "{by}");
+}
+
+#[test]
+fn before_a_look_only_what_no_look_can_settle_refuses() {
+    let mut case = Case { image: None, ..Case::fit() };
+    let judgement = case.judge();
+    let open: Vec<_> = judgement.findings.iter().filter(|judged| judged.is_open).collect();
+    let ids: Vec<_> = open.iter().map(|judged| judged.finding.id.as_str()).collect();
+    assert_eq!(ids, ["HW-03", "HW-07", "HW-08", "HW-09", "HW-10"]);
+    assert_eq!((judgement.fitness, judgement.fitness_so_far()), (Fitness::Unknown, Fitness::Fit));
+    assert_eq!(judgement.admit(), Ok(()));
+
+    case.requirements.model = HardwareModel::default();
+    let refusal = case.judge().admit().expect_err("no look says where it came from");
+    assert!(matches!(&refusal, Incompatible::Unknown { findings, .. } if findings == "HW-01"), "{refusal}");
+    assert_eq!(refusal.reason(), Reason::CompatibilityUnknown);
+
+    case.requirements.architecture = Some("aarch64".to_owned());
+    let refusal = case.judge().admit().expect_err("for other processors");
+    assert!(matches!(&refusal, Incompatible::Unfit { findings, .. } if findings == "HW-02"), "{refusal}");
+    assert_eq!(refusal.reason(), Reason::ImageIncompatible);
+    assert!(refusal.to_string().contains("HW-02 the image is for aarch64, and this server is x86_64"), "{refusal}");
+}
+
+#[test]
+fn after_a_look_the_unknown_refuses_unless_it_is_overridden() {
+    let mut case = Case::fit();
+    case.evidence().kernels = why();
+    let refusal = case.judge().admit().expect_err("nothing is known of kernels");
+    assert!(matches!(&refusal, Incompatible::Unknown { findings, .. } if findings == "HW-07,HW-08,HW-09"), "{refusal}");
+    let overridden = case.judge_with(&["HW-07", "HW-08", "HW-09"].map(by_admin)).expect("allowed");
+    assert_eq!(overridden.admit(), Ok(()));
 }

@@ -37,9 +37,10 @@ pub(super) fn read(roots: &Roots, architecture: &str, firmware_model: Fact<Strin
         Err(error) => Fact::Unknown(read::because(&error)),
     };
     let field = |key: &str| info.as_ref().and_then(|info| field(info, key));
-    let vendor = field("vendor_id").or_else(|| field("CPU implementer").map(arm_vendor));
-    let part = || vendor.clone().and_then(|vendor| field("CPU part").map(|part| format!("{vendor} {part}")));
-    let model = field("model name").or_else(|| firmware_model).or_else(part);
+    let name = |key: &str| field(key).and_then(|name| read::value(name.as_bytes()));
+    let vendor = name("vendor_id").or_else(|| name("CPU implementer").map(arm_vendor));
+    let part = || vendor.clone().and_then(|vendor| name("CPU part").map(|part| format!("{vendor} {part}")));
+    let model = name("model name").or_else(|| firmware_model).or_else(part);
     let cpus = roots.sys.join("devices/system/cpu");
     let siblings = topology(&cpus, "thread_siblings_list");
     Cpu {

@@ -19,10 +19,15 @@ pub(super) fn read(roots: &Roots) -> Fact<Vec<BlockDevice>> {
     }
 }
 
-fn block_device(roots: &Roots, disk: Disk) -> BlockDevice {
-    let path = match device(&roots.sys.join("block").join(&disk.name)) {
-        Some(directory) => chain::of(&directory),
-        None => Fact::unknown(UnknownReason::Missing),
+/// One of them, or a loop device.
+pub(super) fn block_device(roots: &Roots, disk: Disk) -> BlockDevice {
+    let directory = device(&roots.sys.join("block").join(&disk.name));
+    let path = directory.as_deref().map_or(Fact::unknown(UnknownReason::Missing), chain::of);
+    let is_virtual = directory.is_some_and(|directory| directory.starts_with(roots.sys.join("devices/virtual")));
+    let attachment = match path.value() {
+        Some(links) => chain::attachment(links, disk.transport),
+        None if is_virtual => Attachment::Virtual,
+        None => Attachment::default(),
     };
     let named = |name: Option<String>| read::value(name.unwrap_or_default().as_bytes());
     BlockDevice {
@@ -37,7 +42,7 @@ fn block_device(roots: &Roots, disk: Disk) -> BlockDevice {
         rotational: disk.rotational,
         removable: disk.removable,
         transport: disk.transport,
-        attachment: path.value().map_or_else(Attachment::default, |links| chain::attachment(links, disk.transport)),
+        attachment,
         controller: chain::controller(&path),
         path,
     }
@@ -60,6 +65,7 @@ fn device(link: &Path) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
+    use crate::disk::discovery::Discovery;
     use crate::disk::identity::Transport;
     use crate::hardware::fact::{Fact, UnknownReason};
     use crate::hardware::inventory::{Attachment, BlockDevice, Link};
@@ -138,6 +144,18 @@ mod tests {
         assert_eq!(path(&disk), ["scsi 0:0:0:0 sd", "platform HISI0162:01 hisi_sas_v2_hw"]);
         assert_eq!(disk.attachment, Attachment::Sas);
         assert_eq!(disk.controller, Fact::unknown(UnknownReason::Missing));
+    }
+
+    #[test]
+    fn a_loop_device_is_no_hardware_and_can_be_asked_about_all_the_same() {
+        let machine = Machine::new("loops", "x86_64");
+        machine.fixture.loop_device("loop0", "7:0", "/srv/disk.raw");
+        let discovery = Discovery { allow_loop_devices: true, ..machine.fixture.discovery() };
+        let disk = discovery.scan().expect("scan").remove(0);
+        let found = machine.survey().disk(disk);
+        assert_eq!((found.name.as_str(), found.attachment), ("loop0", Attachment::Virtual));
+        assert_eq!(found.path, Fact::unknown(UnknownReason::Missing));
+        assert_eq!(machine.inventory().disks, Fact::Known(Vec::new()));
     }
 
     #[test]

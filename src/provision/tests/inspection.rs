@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use super::image::Image;
 use super::rig::{Rig, push};
+use crate::compatibility::Case;
 use crate::inspect::check::Checks;
 use crate::inspect::child::Inspector;
 use crate::inspect::examine::Request;
@@ -22,7 +23,13 @@ fn rig(policy: Policy, child: &Path) -> Rig {
     let mut rig = Rig::new(Image::new(3 << 20, &[20]), 4 << 20, 512);
     let checks = Arc::new(Checks::built_in().expect("checks"));
     let request = Request { logical_block_size: Some(512), profile: Profile::default(), checks, devices: Vec::new() };
-    rig.inspection = Some(Inspection { policy, request, inspector: Inspector::new(child) });
+    rig.inspection = Some(Inspection {
+        policy,
+        request,
+        inspector: Inspector::new(child),
+        case: Case::default(),
+        overridden: Vec::new(),
+    });
     rig
 }
 

@@ -15,7 +15,7 @@ use crate::provision::plan::ImageSpec;
 const MAX_URL_BYTES: usize = 2048;
 
 /// None if there is no source. What is wrong with it is added to `errors`; it is worth nothing then.
-pub(super) fn image_source(source: Option<v1::ImageSource>, errors: &mut RequestError) -> Option<ImageSource> {
+pub(in crate::rpc) fn image_source(source: Option<v1::ImageSource>, errors: &mut RequestError) -> Option<ImageSource> {
     match source?.source? {
         v1::image_source::Source::Repository(image) => repository_image(image, errors),
         v1::image_source::Source::Http(image) => http_image(&image, errors),

@@ -69,7 +69,7 @@ macro_rules! words {
 }
 
 words!(Transport: Nvme Ata Sas Scsi Virtio Usb Iscsi Fc Mmc Loop, else Unknown);
-words!(Attachment: Nvme Sas Sata Raid Scsi Virtio Sdi Usb, else Other);
+words!(Attachment: Nvme Sas Sata Raid Scsi Virtio Sdi Usb Virtual, else Other);
 words!(SecureBoot: Enabled Disabled SetupMode Unsupported, else Other);
 words!(UnknownReason: NotReported Missing Unreadable Placeholder Malformed TimedOut Withheld, else Other);
 words!(BootMode: Uefi Bios);

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use bms_agent::compatibility::requirements::names_a_model;
 use bms_agent::image::group::{GroupSize, Layout};
 use bms_agent::image::source::{Format, Source};
 use bms_agent::repository::ImageName as StoredName;
@@ -9,6 +10,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser as _};
 use clap::{Args, Subcommand, ValueEnum};
 
 use super::check::CheckImageArgs;
+use super::compat::CompatImageArgs;
 use super::repository::RepositoryArgs;
 use super::{disk_ending, ending, parse_group_size, parse_label};
 use crate::format::parse_bytes;
@@ -23,7 +25,7 @@ pub(crate) enum ImageCommand {
     /// Put an image into a repository, in any format that is read. What the repository has already is not sent again, so
     /// an import that was interrupted goes on where it ended.
     #[command(after_help = ending())]
-    Import(ImportArgs),
+    Import(Box<ImportArgs>),
     /// List the images of a repository.
     #[command(after_help = ending())]
     List(RepositoryArgs),
@@ -40,6 +42,10 @@ pub(crate) enum ImageCommand {
     /// boot loader. Nothing is mounted or changed.
     #[command(after_help = disk_ending())]
     Check(Box<CheckImageArgs>),
+    /// Say whether an image fits a server: its hardware model, processors, firmware, memory and disk, and whether its kernels
+    /// have the drivers of this disk and these network cards. No disk is touched.
+    #[command(after_help = disk_ending())]
+    Compat(Box<CompatImageArgs>),
     /// Delete images. Whoever installs one may fail once `repository gc` has run; what other images have in common with
     /// them stays.
     #[command(after_help = ending())]
@@ -103,6 +109,10 @@ pub(crate) struct DescribeArgs {
     /// The project that owns it.
     #[arg(long, default_value = "operator")]
     pub(crate) owner: String,
+    /// Hardware model of the server that it came from, to which a private image is bound: `VENDOR / PRODUCT / ARCHITECTURE`,
+    /// as "Huawei / 2288H V5 / x86_64". A capture finds it out by itself.
+    #[arg(long, value_name = "MODEL", value_parser = parse_model)]
+    pub(crate) source_model: Option<String>,
     /// Who may use it: everyone, or its owner alone.
     #[arg(long, value_enum, default_value_t, value_name = "KIND")]
     pub(crate) kind: KindArg,
@@ -195,4 +205,8 @@ impl ExportFormat {
             Self::Qcow2 => "qcow2",
         }
     }
+}
+
+fn parse_model(text: &str) -> Result<String, &'static str> {
+    if names_a_model(text) { Ok(text.to_owned()) } else { Err("give VENDOR / PRODUCT / ARCHITECTURE") }
 }

@@ -81,7 +81,7 @@ pub(super) fn manifest(args: &DescribeArgs, shape: Shape, block_size: Option<u32
             min_memory_bytes: 0,
         },
         content: Content::of(tree),
-        source_hardware_model: None,
+        source_hardware_model: args.source_model.clone(),
         capture: None,
         plugin_report: None,
         parent: None,

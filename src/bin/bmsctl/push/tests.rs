@@ -17,9 +17,9 @@ use bms_agent::rpc::proto::v1::provisioning_service_server::{ProvisioningService
 use bms_agent::rpc::proto::v1::push_image_request::Message;
 use bms_agent::rpc::proto::v1::push_image_response::Message as Answer;
 use bms_agent::rpc::proto::v1::{
-    CaptureImageRequest, Encoding, GroupData, GroupOffer, GroupWant, InspectImageRequest, InspectImageResponse,
-    InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushAccepted, PushBegin, PushImageRequest,
-    PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
+    CaptureImageRequest, CheckCompatibilityRequest, CheckCompatibilityResponse, Encoding, GroupData, GroupOffer,
+    GroupWant, InspectImageRequest, InspectImageResponse, InstallImageRequest, PlanInstallRequest, PlanInstallResponse,
+    PushAccepted, PushBegin, PushImageRequest, PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
 use prost::Message as _;
 use prost_types::Any;
@@ -192,6 +192,13 @@ impl ProvisioningService for Fake {
     }
 
     async fn install_image(&self, _: Request<InstallImageRequest>) -> Result<Response<Operation>, Status> {
+        Err(status(Reason::Internal, Code::Internal))
+    }
+
+    async fn check_compatibility(
+        &self,
+        _: Request<CheckCompatibilityRequest>,
+    ) -> Result<Response<CheckCompatibilityResponse>, Status> {
         Err(status(Reason::Internal, Code::Internal))
     }
 

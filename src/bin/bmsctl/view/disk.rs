@@ -3,6 +3,7 @@
 use bms_agent::rpc::proto::v1;
 use serde::Serialize;
 
+use super::compatibility::{JudgedView, judged};
 use super::{enum_name, non_empty};
 use crate::format::hex;
 
@@ -73,6 +74,8 @@ pub(crate) struct PlanView {
     /// Null if the image is pushed.
     pub(crate) image_id: Option<String>,
     pub(crate) image_name: Option<String>,
+    /// What the compatibility gate says before it is looked into the image.
+    pub(crate) compatibility: Vec<JudgedView>,
 }
 
 impl From<v1::Disk> for DiskView {
@@ -141,6 +144,7 @@ impl From<v1::InstallPlan> for PlanView {
             in_place: plan.in_place,
             image_id: non_empty(&plan.image_id),
             image_name: non_empty(&plan.image_name),
+            compatibility: judged(plan.compatibility.unwrap_or_default()),
         }
     }
 }
@@ -230,6 +234,7 @@ pub(crate) mod tests {
             "in_place": false,
             "image_id": null,
             "image_name": null,
+            "compatibility": [],
         });
         assert_eq!(serde_json::to_value(PlanView::from(plan)).expect("serializable"), expected);
     }

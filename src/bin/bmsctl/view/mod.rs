@@ -3,6 +3,7 @@
 //!
 //! Tables are made of the same structures. Nothing here talks to the agent.
 
+mod compatibility;
 mod disk;
 mod host;
 mod inspection;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) use compatibility::CompatibilityView;
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
 pub(crate) use inspection::{FindingView, InspectionView};
