@@ -197,7 +197,7 @@ fn files(directory: &Path) -> Vec<PathBuf> {
 fn take_in_time(survey: &Survey) -> Option<Inventory> {
     let (tell, hear) = mpsc::sync_channel(1);
     let survey = survey.clone();
-    thread::spawn(move || tell.send(survey.take()));
+    thread::spawn(move || drop(tell.send(survey.take())));
     hear.recv_timeout(Duration::from_secs(60)).ok()
 }
 
