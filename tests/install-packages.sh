@@ -16,6 +16,8 @@ packages=(
   mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
   qemu-utils gzip xz-utils zstd                  # the formats an image may come in
   b3sum jq strace                                # the second opinion on a hash; bmsctl --output json; faults
+  qemu-system-x86 ovmf busybox-static            # a server to take stock of, and what its inventory is compared with
+  dmidecode iproute2 pciutils pci.ids
   nginx                                          # a real web server, which the tests start where they want it
 )
 tools=(shellcheck) # Only .ci/run and people who change a script use it, but one list is simpler than two.

@@ -1,3 +1,10 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::stat::Mode;
 use serde_json::Value;
 
 use crate::disk::identity::Transport;
@@ -7,7 +14,7 @@ use crate::hardware::host::BootMode;
 use crate::hardware::inventory::{Attachment, BlockDevice, Inventory, Link, LinkState, SecureBoot};
 use crate::hardware::machines::catalogue;
 use crate::hardware::model::HardwareModel;
-use crate::hardware::survey::Survey;
+use crate::hardware::survey::{LldpClient, PATIENCE, Survey};
 
 fn reason<T>(fact: &Fact<T>) -> UnknownReason {
     fact.why_unknown().expect("unknown").reason
@@ -129,7 +136,7 @@ fn what_a_kernel_has_no_name_for_is_named_by_the_firmware() {
     assert_eq!((text(&inventory.cpu.vendor), text(&inventory.cpu.model)), ("HiSilicon", "Kunpeng 920-4826"));
     assert_eq!((&inventory.cpu.cores, &inventory.cpu.threads), (&Fact::Known(4), &Fact::Known(4)));
     let machine = catalogue::taishan_2280_v2();
-    std::fs::remove_file(machine.fixture.path("sys/firmware/dmi/tables/DMI")).expect("tables");
+    fs::remove_file(machine.fixture.path("sys/firmware/dmi/tables/DMI")).expect("tables");
     let inventory = machine.inventory();
     assert_eq!(text(&inventory.cpu.model), "HiSilicon 0xd01");
     assert_eq!(reason(&inventory.memory.dimms), UnknownReason::Missing);
@@ -173,6 +180,72 @@ fn whatever_stands_in_the_place_of_a_value_costs_that_value_alone() {
     assert_eq!(reason(&inventory.firmware.secure_boot), UnknownReason::Unreadable);
     assert_eq!(reason(&inventory.nics.items()[0].link), UnknownReason::Unreadable);
     assert_eq!(inventory.storage_controllers.items().len(), 1);
+}
+
+/// All files below a directory, and none behind a link.
+fn files(directory: &Path) -> Vec<PathBuf> {
+    let entries = fs::read_dir(directory).expect("directory").map(|entry| entry.expect("entry"));
+    let below = |entry: fs::DirEntry| match entry.file_type().expect("type") {
+        kind if kind.is_dir() => files(&entry.path()),
+        kind if kind.is_file() => vec![entry.path()],
+        _ => Vec::new(),
+    };
+    entries.flat_map(below).collect()
+}
+
+/// An inventory, unless taking it hangs.
+fn take_in_time(survey: &Survey) -> Option<Inventory> {
+    let (tell, hear) = mpsc::sync_channel(1);
+    let survey = survey.clone();
+    thread::spawn(move || drop(tell.send(survey.take())));
+    hear.recv_timeout(Duration::from_secs(60)).ok()
+}
+
+#[test]
+fn a_fifo_in_the_place_of_any_file_makes_nobody_wait() {
+    let machine = catalogue::huawei_2288h_v5();
+    let (root, survey) = (machine.fixture.path(""), machine.survey());
+    let all = files(&root);
+    assert!(all.len() > 100, "{all:?}");
+    for path in all {
+        let aside = root.join("aside");
+        fs::rename(&path, &aside).expect("away");
+        nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).expect("mkfifo");
+        let inventory = take_in_time(&survey).unwrap_or_else(|| panic!("{} makes wait", path.display()));
+        let json = serde_json::to_string(&inventory).expect("JSON");
+        assert!(!json.contains("timed_out"), "{} makes wait: {json}", path.display());
+        fs::rename(&aside, &path).expect("back");
+    }
+}
+
+#[test]
+fn who_never_answers_costs_no_more_than_patience() {
+    let machine = catalogue::huawei_2288h_v5();
+    let mut survey = machine.survey();
+    let command = ["/bin/sh", "-c", "exec sleep 600"].map(str::to_owned).into();
+    survey.lldp = Some(LldpClient { socket: "/".into(), command });
+    let begun = Instant::now();
+    let inventory = take_in_time(&survey).expect("in time");
+    assert!(begun.elapsed() >= PATIENCE);
+    assert_eq!(reason(&inventory.nics.items()[0].neighbour), UnknownReason::TimedOut);
+    assert_eq!(inventory.bmcs.items().len(), 1);
+}
+
+#[test]
+fn a_bmc_that_hangs_costs_itself_until_it_answers() {
+    let machine = catalogue::huawei_2288h_v5();
+    let survey = machine.survey();
+    let (answer, hang) = mpsc::channel();
+    let ask = move || hang.recv().expect("an answer");
+    let hung = survey.questions.lock().expect("questions").bmcs.ask(ask).wait(Instant::now());
+    assert_eq!(reason(&hung), UnknownReason::TimedOut);
+    let inventory = survey.take();
+    assert_eq!(reason(&inventory.bmcs), UnknownReason::TimedOut);
+    assert_eq!((inventory.disks.items().len(), inventory.nics.items().len()), (2, 2));
+    answer.send(Fact::Known(Vec::new())).expect("somebody waits");
+    while survey.take().bmcs.items().is_empty() {
+        thread::yield_now();
+    }
 }
 
 #[test]
