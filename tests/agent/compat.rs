@@ -92,7 +92,7 @@ fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
         assert!(!findings(&fit.json).iter().any(|finding| finding.ends_with("fail")), "{}", fit.json);
     }
     let undriven = judged("fits", &["--disk", "name=sdb"]);
-    assert_eq!((undriven.code, undriven.json["fitness"].as_str()), (6, Some("unfit")), "{}", undriven.json);
+    assert_eq!((undriven.code, undriven.json["fitness"].as_str()), (7, Some("unknown")), "{}", undriven.json);
     let reason = of(&undriven, "HW-07")["reason"].as_str().expect("a reason");
     assert!(reason.contains(NOBODYS[0]) && reason.contains("no module is for it"), "{reason}");
     let unchosen = judged("fits", &[]);

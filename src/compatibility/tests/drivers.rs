@@ -270,7 +270,7 @@ fn kernel() -> Tree {
         kernel/scsi_mod.ko:\nkernel/i40e.ko:\n",
     );
     write("modules.builtin", "kernel/hinic.ko\n");
-    write("modules.builtin.modinfo", "hinic.license=GPL\0");
+    write("modules.builtin.modinfo", "hinic.license=GPL\0shpchp.alias=pci:v*d*sv*sd*bc06sc04i00*\0");
     for name in ["megaraid_sas", "sd_mod", "scsi_mod", "i40e"] {
         write(&format!("kernel/{name}.ko"), "");
     }
@@ -319,6 +319,21 @@ fn a_driver_that_is_removed_or_blocked_is_missed_where_it_is_missing() {
     let tree = kernel();
     tree.file(&format!("{DIRECTORY}/modules.alias"), "alias scsi:t-0x00* sd_mod\n");
     assert_eq!(statuses(&on(&tree)), [Fail; 3]);
+}
+
+#[test]
+fn a_kernel_that_does_not_say_what_its_built_in_drivers_are_for_is_asked_for_the_usual_ones() {
+    let tree = kernel();
+    let write = |name: &str, content: &str| tree.file(&format!("{DIRECTORY}/{name}"), content);
+    write("modules.alias", "");
+    write("modules.dep", "");
+    write("modules.builtin.modinfo", "megaraid_sas.license=GPL\0");
+    write("modules.builtin", "kernel/megaraid_sas.ko\nkernel/sd_mod.ko\nkernel/i40e.ko\nkernel/hinic.ko\n");
+    tree.remove("boot/initrd.img-6.1.0-1");
+    assert_eq!(statuses(&on(&tree)), [Pass; 3], "{:#?}", on(&tree).judge());
+    write("modules.builtin", "kernel/sd_mod.ko\n");
+    assert_eq!(statuses(&on(&tree)), [Unknown; 3], "another driver may be for them");
+    assert!(on(&tree).finding("HW-07").reason.contains("does not say what its built-in drivers are for"));
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod modinfo;
 pub mod modules;
 mod place;
 mod release;
+mod usual;
 
 #[cfg(test)]
 mod tests;
