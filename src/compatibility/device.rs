@@ -7,6 +7,7 @@
 
 use std::collections::BTreeSet;
 
+use crate::disk::identity::Transport;
 use crate::hardware::fact::{Fact, UnknownReason};
 use crate::hardware::inventory::{BlockDevice, Inventory, Link, LinkState, Nic};
 use crate::hardware::pci::PciDevice;
@@ -48,6 +49,8 @@ pub(super) struct Cards {
     pub(super) needed: Vec<Device>,
     /// The others.
     pub(super) others: Vec<Device>,
+    /// Whether none is known to have a link, so that any card may be the one that is needed.
+    pub(super) any_may_be_needed: bool,
 }
 
 /// The devices that an image must be asked about, for a server and a disk of it: what an examination of it is to be asked.
@@ -61,16 +64,26 @@ pub fn modaliases(host: &Inventory, target: Option<&BlockDevice>) -> Vec<Modalia
     modaliases.filter(|modalias| seen.insert(modalias.clone())).take(MAX_DEVICES).collect()
 }
 
-/// What must be driven for a disk to be there; none if it is not known.
+/// What must be driven for a disk to be there; none if it is not known. A disk that is reached over the network, and one
+/// below nothing but its own SCSI bus, needs more than the path to it shows.
 pub(super) fn boot_disk(disk: &BlockDevice) -> Option<Device> {
+    let is_hardware = |link: &Link| link.bus != "scsi" && is_driven(link);
+    if disk.transport == Transport::Iscsi || !disk.path.items().iter().any(is_hardware) {
+        return None;
+    }
     let links = steps(&disk.path)?;
     Some(Device { name: format!("disk {}", disk.name), links })
 }
 
-/// What of a path needs a driver. The device at its end works on this server, so what no driver serves needs none.
+/// What of a path needs a driver.
 fn steps(path: &Fact<Vec<Link>>) -> Option<Vec<Step>> {
-    let is_driven = |link: &&Link| link.driver.why_unknown().is_none_or(|why| why.reason != UnknownReason::Missing);
-    Some(path.value()?.iter().filter(is_driven).map(Step::of).collect())
+    Some(path.value()?.iter().filter(|link| is_driven(link)).map(Step::of).collect())
+}
+
+/// Whether something needs a driver. The device at the end of its path works on this server, so what no driver serves
+/// needs none.
+fn is_driven(link: &Link) -> bool {
+    link.driver.why_unknown().is_none_or(|why| why.reason != UnknownReason::Missing)
 }
 
 /// Sorts the cards of a server into those that are needed and others.
@@ -82,9 +95,9 @@ pub(super) fn cards(host: &Inventory) -> Cards {
     let silent: Vec<Device> = silent.map(of_controller).collect();
     let [linked, idle, usb] = [linked, idle, usb].map(|nics| grouped(&nics));
     if linked.is_empty() {
-        Cards { needed: [idle, silent].concat(), others: usb }
+        Cards { needed: [idle, silent].concat(), others: usb, any_may_be_needed: true }
     } else {
-        Cards { needed: linked, others: [idle, silent, usb].concat() }
+        Cards { needed: linked, others: [idle, silent, usb].concat(), any_may_be_needed: false }
     }
 }
 

@@ -9,6 +9,7 @@ use std::mem;
 use serde::{Deserialize, Serialize};
 
 use super::facts::Known;
+use super::facts::kernel::MAX_KERNELS;
 use super::report;
 
 /// Most devices that may be asked about.
@@ -174,7 +175,8 @@ impl BootEvidence {
         }
     }
 
-    /// The same, with every text printable and short, and of kernels nothing if that is more than [`MAX_KERNELS_BYTES`].
+    /// The same, with every text printable and short, and of kernels nothing if that is more than [`MAX_KERNELS_BYTES`],
+    /// or there are more than any image has.
     #[must_use]
     pub fn bounded(mut self) -> Self {
         shorten_reason(&mut self.disk);
@@ -186,8 +188,10 @@ impl BootEvidence {
         shorten_reason(&mut self.kernels);
         if let Known::Is(kernels) = &mut self.kernels {
             kernels.iter_mut().for_each(KernelEvidence::shorten);
-            let is_short = serde_json::to_vec(kernels).is_ok_and(|json| json.len() <= MAX_KERNELS_BYTES);
-            if !is_short {
+            let is_short = |kernels: &[KernelEvidence]| {
+                serde_json::to_vec(kernels).is_ok_and(|json| json.len() <= MAX_KERNELS_BYTES)
+            };
+            if kernels.len() > MAX_KERNELS || !is_short(kernels) {
                 self.kernels = Known::Unknown("there is too much to say of its kernels".to_owned());
             }
         }

@@ -2,7 +2,10 @@
 
 use crate::inspect::facts::Known;
 use crate::inspect::facts::text::FactError;
-use crate::inspect::report::{Evidence, Status};
+use crate::inspect::report::{Evidence, MAX_EVIDENCE, MAX_TEXT_BYTES, Status};
+
+/// Most that is said of several outcomes together, in bytes: more than anyone is shown, so that what is cut off is seen to be.
+const MAX_REASON_BYTES: usize = 2 * MAX_TEXT_BYTES;
 
 /// What a rule came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,15 +72,19 @@ impl Outcome {
         }
     }
 
-    /// Several, with the reasons of those that have this status.
+    /// Several, with the reasons of those that have this status: as many as there is room for, however many a stranger's
+    /// image gives.
     fn together(status: Status, outcomes: Vec<Self>) -> Self {
         let mut reasons: Vec<String> = Vec::new();
         let mut evidence = Vec::new();
+        let mut room = MAX_REASON_BYTES;
         for outcome in outcomes {
-            if outcome.status == status && !reasons.contains(&outcome.reason) {
+            if outcome.status == status && room > 0 && !reasons.contains(&outcome.reason) {
+                room = room.saturating_sub(outcome.reason.len().max(1));
                 reasons.push(outcome.reason);
             }
             evidence.extend(outcome.evidence);
+            evidence.truncate(MAX_EVIDENCE);
         }
         Self { status, reason: reasons.join("; "), evidence }
     }
@@ -99,5 +106,21 @@ pub(crate) fn known<T>(known: &Known<T>, ask: impl FnOnce(&T) -> Outcome) -> Out
     match known {
         Known::Is(is) => ask(is),
         Known::Unknown(reason) => Outcome::unknown(reason.clone()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Outcome;
+    use crate::inspect::report::Status;
+
+    #[test]
+    fn of_ever_so_many_outcomes_no_more_is_said_than_is_shown() {
+        let outcome = |number: u32| Outcome::fail(format!("reason {number}")).with(format!("/{number}"), "value");
+        let all = Outcome::all((0..2000 * 64).map(outcome).chain([Outcome::pass("good")]).collect());
+        assert_eq!(all.status, Status::Fail);
+        assert!(all.reason.starts_with("reason 0; reason 1; "), "{}", all.reason);
+        assert!((300..1000).contains(&all.reason.len()), "{} bytes", all.reason.len());
+        assert_eq!((all.evidence.len(), all.evidence[31].path.as_str()), (32, "/31"));
     }
 }

@@ -173,8 +173,8 @@ pub const MAX_REPORT_BYTES: usize = 256 << 10;
 /// What of it evidence may take.
 const EVIDENCE_BYTES: usize = MAX_REPORT_BYTES / 4;
 /// Longest text that came from the image, in bytes.
-const MAX_TEXT_BYTES: usize = 300;
-const MAX_EVIDENCE: usize = 32;
+pub(crate) const MAX_TEXT_BYTES: usize = 300;
+pub(crate) const MAX_EVIDENCE: usize = 32;
 const MAX_KERNELS: usize = 16;
 
 impl Report {

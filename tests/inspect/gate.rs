@@ -64,6 +64,7 @@ fn server(controller: &[&str]) -> Inventory {
     server.cpu.architecture = Fact::Known(std::env::consts::ARCH.to_owned());
     server.firmware.boot_mode = Fact::Known(BootMode::Uefi);
     (server.disks, server.nics) = (Fact::Known(vec![disk]), Fact::Known(vec![nic]));
+    server.network_controllers = Fact::Known(Vec::new());
     server
 }
 

@@ -6,6 +6,9 @@ use crate::hardware::inventory::BlockDevice;
 use crate::inspect::facts::Known;
 use crate::inspect::outcome::Outcome;
 
+/// The smallest logical block size of any disk, in bytes.
+const SMALLEST_BLOCK_BYTES: u32 = 512;
+
 /// Asks of the disk that was chosen.
 fn of_target(question: &Question<'_>, ask: impl FnOnce(&BlockDevice) -> Outcome) -> Outcome {
     match question.target {
@@ -41,7 +44,11 @@ pub(super) fn size(question: &Question<'_>) -> Outcome {
     })
 }
 
-/// A GPT is found at one block size alone. For whatever else is on a disk, the manifest must be believed.
+/// A GPT is found at one block size alone. For whatever else is on a disk, the manifest must be believed; or else what was
+/// found in it, on a disk with the smallest blocks. Such an image is looked into as it lies on the disk (`provision`), or with
+/// these blocks first: an MBR for others would have led to other places, and any file system is for blocks of this size or
+/// larger ones, which are a whole number of these. On a disk with larger blocks that is not so: what is found there may be
+/// for smaller ones, which the kernel does not mount.
 pub(super) fn block_size(question: &Question<'_>) -> Outcome {
     of_target(question, |disk| {
         let here = disk.logical_block_size;
@@ -61,6 +68,11 @@ pub(super) fn block_size(question: &Question<'_>) -> Outcome {
             (_, Some(said)) if said == here => Outcome::pass("the image was made for blocks of this size"),
             (_, Some(said)) => {
                 Outcome::fail(format!("the image was made for blocks of {said} bytes, and {} has {here}", disk.name))
+            }
+            (Known::Is(_), None)
+                if here == SMALLEST_BLOCK_BYTES && question.image.is_some_and(|image| image.os.is_some()) =>
+            {
+                Outcome::pass("its file systems were found at this block size")
             }
             (Known::Is(_), None) => Outcome::unknown("the image has no GPT, and does not say the size of its blocks"),
             (Known::Unknown(why), None) => Outcome::unknown(why),

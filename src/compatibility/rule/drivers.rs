@@ -4,7 +4,6 @@
 use super::super::Question;
 use super::super::device::{self, Device, Step};
 use super::found;
-use crate::hardware::inventory::Attachment;
 use crate::image::manifest::OsFamily;
 use crate::inspect::evidence::{DriverEvidence, KernelEvidence, ModuleEvidence, ModulePlace};
 use crate::inspect::facts::Known;
@@ -30,15 +29,15 @@ pub(super) fn boot(question: &Question<'_>) -> Outcome {
 
 /// The drivers of the boot disk are there before the root file system is.
 pub(super) fn early(question: &Question<'_>) -> Outcome {
+    if is_windows(question) {
+        return Outcome::not_applicable("Windows has no initramfs");
+    }
     of_boot_disk(question, in_initramfs)
 }
 
 fn of_boot_disk(question: &Question<'_>, ask: Ask) -> Outcome {
     let Some(disk) = question.target else { return Outcome::unknown("no disk was chosen") };
     match device::boot_disk(disk) {
-        None if disk.attachment == Attachment::Virtual => {
-            Outcome::not_applicable(format!("no server boots from {}: it is no hardware", disk.name))
-        }
         Some(device) => driven(question, &[device], ask),
         None => Outcome::unknown(format!("what the disk {} hangs on is not known", disk.name)),
     }
@@ -51,8 +50,7 @@ pub(super) fn are_installed(question: &Question<'_>, devices: &[Device]) -> Outc
 
 /// Asks each kernel for each step of the way to each device.
 fn driven(question: &Question<'_>, devices: &[Device], ask: Ask) -> Outcome {
-    let family = question.image.and_then(|image| image.os.as_ref()).map(|os| os.family);
-    if family.or(question.requirements.family) == Some(OsFamily::Windows) {
+    if is_windows(question) {
         return Outcome::unknown("drivers of Windows are not looked at");
     }
     known(&found(question, |evidence| &evidence.kernels), |kernels| {
@@ -66,6 +64,12 @@ fn driven(question: &Question<'_>, devices: &[Device], ask: Ask) -> Outcome {
             Status::NotApplicable | Status::Warn | Status::Unknown | Status::Fail => all,
         }
     })
+}
+
+/// What is found counts before what the manifest says.
+fn is_windows(question: &Question<'_>) -> bool {
+    let found = question.image.and_then(|image| image.os.as_ref()).map(|os| os.family);
+    found.or(question.requirements.family) == Some(OsFamily::Windows)
 }
 
 fn names(devices: &[Device]) -> String {

@@ -4,6 +4,7 @@ use super::super::Question;
 use super::{found, of_host};
 use crate::hardware::alias::Likeness;
 use crate::hardware::host::BootMode;
+use crate::hardware::inventory::SecureBoot;
 use crate::hardware::model::HardwareModel;
 use crate::image::manifest::{Firmware, Kind};
 use crate::inspect::facts::Known;
@@ -77,8 +78,14 @@ fn boot_mode(question: &Question<'_>) -> Known<BootMode> {
     of_host(&question.host.firmware.boot_mode, "the firmware")
 }
 
+/// With Secure Boot, UEFI starts only what is signed by someone it trusts, which nobody looks at here.
 fn uefi(question: &Question<'_>) -> Outcome {
+    let is_secure = question.host.firmware.secure_boot.value() == Some(&SecureBoot::Enabled);
     known(&found(question, |evidence| &evidence.uefi), |loader| match loader {
+        Some(path) if is_secure => Outcome::warn(
+            "UEFI finds a boot loader at the usual place; Secure Boot is enabled, and signatures are not checked",
+        )
+        .with(path, ""),
         Some(path) => Outcome::pass("UEFI finds a boot loader at the usual place").with(path, ""),
         None => Outcome::fail("UEFI finds no boot loader at the usual place").with("EFI/BOOT", ""),
     })

@@ -7,15 +7,14 @@ mod network;
 
 use super::Question;
 use crate::hardware::fact::{Fact, UnknownReason};
+use crate::hardware::inventory::{Attachment, BlockDevice};
 use crate::inspect::evidence::BootEvidence;
 use crate::inspect::facts::Known;
 use crate::inspect::outcome::Outcome;
-use crate::inspect::report::{Evidence, Finding, PlugIn, Severity, Status, shorten};
+use crate::inspect::report::{Evidence, Finding, MAX_EVIDENCE, PlugIn, Severity, Status, shorten};
 
 /// Why nothing is known of an image.
 const NOT_INSPECTED: &str = "the image was not looked into";
-/// Most evidence of a finding.
-const MAX_EVIDENCE: usize = 32;
 
 /// A rule of the gate.
 #[derive(Debug)]
@@ -28,6 +27,8 @@ pub(super) struct Rule {
     pub(super) is_final: bool,
     /// Whether it asks what was found in the image.
     pub(super) looks_inside: bool,
+    /// Whether it asks for what is needed to boot from the disk. No server boots from one that is no hardware.
+    is_about_booting: bool,
     remedy: &'static str,
     judge: fn(&Question<'_>) -> Outcome,
 }
@@ -40,6 +41,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: false,
+        is_about_booting: false,
         remedy: "Take an image of this model; if both names mean the same hardware, add them to the aliases.",
         judge: machine::model,
     },
@@ -49,6 +51,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: true,
+        is_about_booting: false,
         remedy: "Take an image for these processors.",
         judge: machine::architecture,
     },
@@ -58,7 +61,8 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: true,
-        remedy: "Take an image for this firmware, or set the server to the other boot mode.",
+        is_about_booting: true,
+        remedy: "Take an image for this firmware, or set the server to the other boot mode; with Secure Boot, take one that is signed.",
         judge: machine::firmware,
     },
     Rule {
@@ -67,6 +71,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: false,
+        is_about_booting: false,
         remedy: "Take a server with more memory.",
         judge: machine::memory,
     },
@@ -76,6 +81,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: true,
         looks_inside: false,
+        is_about_booting: false,
         remedy: "Take a larger disk, or an image of a smaller one.",
         judge: disk::size,
     },
@@ -85,6 +91,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: true,
         looks_inside: true,
+        is_about_booting: false,
         remedy: "Take an image of a disk with this logical block size, or format the disk with the image's.",
         judge: disk::block_size,
     },
@@ -94,6 +101,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: true,
+        is_about_booting: true,
         remedy: "Install the drivers for each kernel that the boot menu offers, run depmod, and take away what blocks them.",
         judge: drivers::boot,
     },
@@ -103,6 +111,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: true,
+        is_about_booting: true,
         remedy: "Add the drivers to add_drivers of dracut.conf (or to /etc/initramfs-tools/modules), and make every initramfs anew.",
         judge: drivers::early,
     },
@@ -112,6 +121,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Required,
         is_final: false,
         looks_inside: true,
+        is_about_booting: true,
         remedy: "Install the drivers for each kernel that the boot menu offers, run depmod, and take away what blocks them.",
         judge: network::needed,
     },
@@ -121,6 +131,7 @@ pub(super) const RULES: [Rule; 10] = [
         severity: Severity::Recommended,
         is_final: false,
         looks_inside: true,
+        is_about_booting: true,
         remedy: "Install the drivers, if these cards are to be used.",
         judge: network::others,
     },
@@ -129,7 +140,12 @@ pub(super) const RULES: [Rule; 10] = [
 impl Rule {
     /// What the rule comes to.
     pub(super) fn finding(&self, question: &Question<'_>) -> Finding {
-        let Outcome { status, reason, evidence } = (self.judge)(question);
+        let is_of_no_use = |disk: &&BlockDevice| self.is_about_booting && disk.attachment == Attachment::Virtual;
+        let outcome = match question.target.filter(is_of_no_use) {
+            Some(disk) => Outcome::not_applicable(format!("no server boots from {}: it is no hardware", disk.name)),
+            None => (self.judge)(question),
+        };
+        let Outcome { status, reason, evidence } = outcome;
         let status = match (status, self.severity) {
             // What is not required does not fail.
             (Status::Fail, Severity::Optional | Severity::Recommended) => Status::Warn,

@@ -2,11 +2,12 @@
 
 use super::fixture::{Case, HINIC, MEGARAID, SCSI_DISK, X722, link, modalias, nic, set, unknown, why};
 use crate::compatibility::modaliases;
+use crate::disk::identity::Transport;
 use crate::hardware::fact::{Fact, UnknownReason};
 use crate::hardware::inventory::{Attachment, LinkState};
 use crate::hardware::pci::PciDevice;
 use crate::image::manifest::OsFamily;
-use crate::inspect::evidence::{BlockEvidence, MAX_DEVICES, Modalias, ModulePlace};
+use crate::inspect::evidence::{BlockEvidence, KernelEvidence, MAX_DEVICES, Modalias, ModulePlace};
 use crate::inspect::facts::Known;
 use crate::inspect::facts::drivers::evidence;
 use crate::inspect::facts::gather::{BootFacts, Facts};
@@ -113,10 +114,16 @@ const LACKS: &[Row] = &[
     ("drivers that are not known", |case| case.kernels()[0].drivers = why(), [Unknown; 3]),
     ("kernels that are not known", |case| case.evidence().kernels = why(), [Unknown; 3]),
     ("no kernel", |case| case.kernels().clear(), [Fail; 3]),
-    ("Windows", |case| case.requirements.family = Some(OsFamily::Windows), [Unknown; 3]),
+    ("Windows", |case| case.requirements.family = Some(OsFamily::Windows), [Unknown, NotApplicable, Unknown]),
     ("no disk", |case| case.has_target = false, [Unknown, Unknown, Pass]),
     ("a disk that hangs on something unknown", |case| case.disk().path = unknown(), [Unknown, Unknown, Pass]),
     ("a disk that hangs on nothing", |case| case.disk().path = Fact::Known(Vec::new()), [Unknown, Unknown, Pass]),
+    ("a disk over iSCSI", |case| case.disk().transport = Transport::Iscsi, [Unknown, Unknown, Pass]),
+    (
+        "a disk below no hardware",
+        |case| case.disk().path = Fact::Known(vec![link("scsi", "2:0:0:0", SCSI_DISK)]),
+        [Unknown, Unknown, Pass],
+    ),
     (
         "a modalias that is none",
         |case| {
@@ -126,6 +133,15 @@ const LACKS: &[Row] = &[
     ),
     ("cards that are not known", |case| case.host.nics = unknown(), [Pass, Pass, Unknown]),
     ("no cards", |case| case.nics().clear(), [Pass, Pass, NotApplicable]),
+    (
+        "no interface, and perhaps a card",
+        |case| {
+            case.nics().clear();
+            case.host.network_controllers = unknown();
+        },
+        [Pass, Pass, Unknown],
+    ),
+    ("cards that are not listed, and one in use", |case| case.host.network_controllers = unknown(), [Pass; 3]),
 ];
 
 #[test]
@@ -186,6 +202,10 @@ fn cards_with_a_link_are_needed_or_else_all() {
     assert_eq!((case.status("HW-09"), case.status("HW-10")), (Fail, NotApplicable), "any may be the one");
     case.nics().truncate(1);
     assert_eq!((case.status("HW-09"), case.status("HW-10")), (Pass, NotApplicable));
+    case.host.network_controllers = unknown();
+    assert_eq!((case.status("HW-09"), case.status("HW-10")), (Unknown, NotApplicable), "there may be another");
+    case.nics()[0].link = Fact::Known(LinkState::Up);
+    assert_eq!((case.status("HW-09"), case.status("HW-10")), (Pass, Unknown));
 }
 
 #[test]
@@ -270,7 +290,7 @@ fn kernel() -> Tree {
         kernel/scsi_mod.ko:\nkernel/i40e.ko:\n",
     );
     write("modules.builtin", "kernel/hinic.ko\n");
-    write("modules.builtin.modinfo", "hinic.license=GPL\0");
+    write("modules.builtin.modinfo", "hinic.license=GPL\0shpchp.alias=pci:v*d*sv*sd*bc06sc04i00*\0");
     for name in ["megaraid_sas", "sd_mod", "scsi_mod", "i40e"] {
         write(&format!("kernel/{name}.ko"), "");
     }
@@ -322,6 +342,21 @@ fn a_driver_that_is_removed_or_blocked_is_missed_where_it_is_missing() {
 }
 
 #[test]
+fn a_kernel_that_does_not_say_what_its_built_in_drivers_are_for_is_asked_for_the_usual_ones() {
+    let tree = kernel();
+    let write = |name: &str, content: &str| tree.file(&format!("{DIRECTORY}/{name}"), content);
+    write("modules.alias", "");
+    write("modules.dep", "");
+    write("modules.builtin.modinfo", "megaraid_sas.license=GPL\0");
+    write("modules.builtin", "kernel/megaraid_sas.ko\nkernel/sd_mod.ko\nkernel/i40e.ko\nkernel/hinic.ko\n");
+    tree.remove("boot/initrd.img-6.1.0-1");
+    assert_eq!(statuses(&on(&tree)), [Pass; 3], "{:#?}", on(&tree).judge());
+    write("modules.builtin", "kernel/sd_mod.ko\n");
+    assert_eq!(statuses(&on(&tree)), [Unknown; 3], "another driver may be for them");
+    assert!(on(&tree).finding("HW-07").reason.contains("does not say what its built-in drivers are for"));
+}
+
+#[test]
 fn a_kernel_whose_patterns_cannot_be_read_is_unknown() {
     let tree = kernel();
     tree.remove(&format!("{DIRECTORY}/modules.alias"));
@@ -334,11 +369,32 @@ fn a_kernel_whose_patterns_cannot_be_read_is_unknown() {
 }
 
 #[test]
-fn a_disk_that_is_no_hardware_needs_no_drivers_and_one_of_which_nothing_is_known_does() {
-    for (attachment, expected) in [(Attachment::Virtual, NotApplicable), (Attachment::Other, Unknown)] {
+fn nothing_is_asked_for_booting_from_a_disk_that_is_no_hardware() {
+    let of_booting = ["HW-03", "HW-07", "HW-08", "HW-09", "HW-10"];
+    for (attachment, expected) in
+        [(Attachment::Virtual, [NotApplicable; 5]), (Attachment::Other, [Fail, Unknown, Unknown, Pass, Warn])]
+    {
         let mut case = Case::fit();
         case.disk().path = Fact::unknown(UnknownReason::Missing);
         case.disk().attachment = attachment;
-        assert_eq!(statuses(&case), [expected, expected, Pass], "{attachment:?}");
+        case.evidence().uefi = Known::Is(None);
+        assert_eq!(of_booting.map(|id| case.status(id)), expected, "{attachment:?}");
+        case.disk().size_bytes = 1;
+        assert_eq!(case.status("HW-05"), Fail);
+    }
+}
+
+#[test]
+fn more_kernels_than_any_image_has_are_not_judged() {
+    let mut case = Case::fit();
+    case.nics().extend((0..64).map(|number| nic("x", &format!("pci:v{number}"), LinkState::Up)));
+    let kernel = |number: u32| KernelEvidence { release: number.to_string(), initramfs: why(), drivers: why() };
+    for (count, reason) in [(16, "it cannot be read"), (17, "too much to say"), (2000, "too much to say")] {
+        *case.kernels() = (0..count).map(kernel).collect();
+        let image = case.image.as_mut().expect("there");
+        image.evidence = image.evidence.clone().bounded();
+        let finding = case.finding("HW-09");
+        assert!(finding.status == Unknown && finding.reason.contains(reason), "{count}: {}", finding.reason);
+        case.evidence().kernels = Known::Is(Vec::new());
     }
 }

@@ -5,11 +5,12 @@ use crate::compatibility::requirements::source_model;
 use crate::compatibility::{Fitness, Requirements};
 use crate::hardware::fact::Fact;
 use crate::hardware::host::BootMode;
+use crate::hardware::inventory::SecureBoot;
 use crate::hardware::model::HardwareModel;
 use crate::image::manifest::{Firmware, Kind};
 use crate::inspect::evidence::DiskEvidence;
 use crate::inspect::facts::Known;
-use crate::inspect::report::Status::{self, Fail, NotApplicable, Pass, Unknown};
+use crate::inspect::report::Status::{self, Fail, NotApplicable, Pass, Unknown, Warn};
 
 /// One thing that is changed about a fitting pair, and what a rule then comes to.
 type Row = (&'static str, fn(&mut Case), Status);
@@ -99,6 +100,24 @@ fn hw_03_asks_what_the_firmware_of_the_server_can_start() {
         &[
             ("both on UEFI", |_| {}, Pass),
             ("both on a BIOS", |case| case.host.firmware.boot_mode = Fact::Known(BootMode::Bios), Pass),
+            (
+                "Secure Boot, which takes what is signed alone",
+                |case| case.host.firmware.secure_boot = Fact::Known(SecureBoot::Enabled),
+                Warn,
+            ),
+            (
+                "Secure Boot, and no loader",
+                |case| {
+                    case.host.firmware.secure_boot = Fact::Known(SecureBoot::Enabled);
+                    case.evidence().uefi = Known::Is(None);
+                },
+                Fail,
+            ),
+            (
+                "Secure Boot that is off",
+                |case| case.host.firmware.secure_boot = Fact::Known(SecureBoot::Disabled),
+                Pass,
+            ),
             ("no loader on UEFI", |case| case.evidence().uefi = Known::Is(None), Fail),
             ("no boot code on UEFI", |case| case.evidence().bios = Known::Is(false), Pass),
             (
@@ -152,6 +171,14 @@ fn hw_03_asks_what_the_firmware_of_the_server_can_start() {
             ),
         ],
     );
+}
+
+#[test]
+fn secure_boot_is_warned_of_and_refuses_nothing() {
+    let mut case = Case::fit();
+    case.host.firmware.secure_boot = Fact::Known(SecureBoot::Enabled);
+    assert_eq!(case.judge().fitness, Fitness::Fit);
+    assert!(case.finding("HW-03").reason.ends_with("signatures are not checked"));
 }
 
 #[test]
@@ -227,6 +254,25 @@ fn hw_06_believes_the_table_before_the_manifest() {
                 |case| {
                     case.evidence().disk = table(&[]);
                     case.requirements.logical_block_size = None;
+                },
+                Unknown,
+            ),
+            (
+                "no GPT, nothing said, and a system",
+                |case| {
+                    case.evidence().disk = table(&[]);
+                    case.requirements.logical_block_size = None;
+                    case.image.as_mut().expect("there").os = manifest().os;
+                },
+                Pass,
+            ),
+            (
+                "no GPT, nothing said, and a system that may be for smaller blocks",
+                |case| {
+                    case.evidence().disk = table(&[]);
+                    case.requirements.logical_block_size = None;
+                    case.image.as_mut().expect("there").os = manifest().os;
+                    case.disk().logical_block_size = 4096;
                 },
                 Unknown,
             ),

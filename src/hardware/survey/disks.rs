@@ -23,7 +23,8 @@ pub(super) fn read(roots: &Roots) -> Fact<Vec<BlockDevice>> {
 pub(super) fn block_device(roots: &Roots, disk: Disk) -> BlockDevice {
     let directory = device(&roots.sys.join("block").join(&disk.name));
     let path = directory.as_deref().map_or(Fact::unknown(UnknownReason::Missing), chain::of);
-    let is_virtual = directory.is_some_and(|directory| directory.starts_with(roots.sys.join("devices/virtual")));
+    // Elsewhere below `devices/virtual` are disks that come over the network: `devices/virtual/nvme-fabrics`.
+    let is_virtual = directory.is_some_and(|directory| directory.starts_with(roots.sys.join("devices/virtual/block")));
     let attachment = match path.value() {
         Some(links) => chain::attachment(links, disk.transport),
         None if is_virtual => Attachment::Virtual,
@@ -156,6 +157,26 @@ mod tests {
         assert_eq!((found.name.as_str(), found.attachment), ("loop0", Attachment::Virtual));
         assert_eq!(found.path, Fact::unknown(UnknownReason::Missing));
         assert_eq!(machine.inventory().disks, Fact::Known(Vec::new()));
+    }
+
+    #[test]
+    fn what_a_disk_that_comes_over_the_network_hangs_on_is_not_known() {
+        let fabrics = "virtual/nvme-fabrics/ctl/nvme0";
+        let alone = Machine::new("one path", "x86_64");
+        alone.fixture.device(&format!("{fabrics}/nvme0n1"), "259:1");
+        let shared = Machine::new("several paths", "x86_64");
+        shared.fixture.device("virtual/nvme-subsystem/nvme-subsys0/nvme0n1", "259:1");
+        shared.fixture.device(&format!("{fabrics}/nvme0c0n1"), "259:0").attribute("hidden", "1\n");
+        let link = "sys/devices/virtual/nvme-subsystem/nvme-subsys0/nvme0";
+        shared.fixture.link(link, "../../nvme-fabrics/ctl/nvme0");
+        for disk in [only_disk(&alone), only_disk(&shared)] {
+            assert_eq!((disk.name.as_str(), disk.attachment), ("nvme0n1", Attachment::Other));
+            assert_eq!(disk.path, Fact::unknown(UnknownReason::Missing));
+        }
+        let machine = Machine::new("iSCSI", "x86_64");
+        let disk = only_disk(&machine.scsi_disk("platform/host2/session1/target2:0:0", "sdb", "LUN", "L1"));
+        assert_eq!((disk.transport, disk.attachment), (Transport::Iscsi, Attachment::Other));
+        assert_eq!(path(&disk), ["scsi 0:0:0:0 sd"], "nothing shows the network card");
     }
 
     #[test]

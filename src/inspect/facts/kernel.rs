@@ -18,6 +18,7 @@ pub mod modinfo;
 pub mod modules;
 mod place;
 mod release;
+mod usual;
 
 #[cfg(test)]
 mod tests;
@@ -27,7 +28,7 @@ pub(super) use self::modules::module_name;
 pub use self::place::Place;
 
 /// Most kernels of an image.
-const MAX_KERNELS: usize = 16;
+pub const MAX_KERNELS: usize = 16;
 /// Most that is read and unpacked of all initramfs of an image, in bytes.
 const MAX_INITRAMFS_BYTES: u64 = 2 << 30;
 /// Names of an initramfs in /boot, around the release.

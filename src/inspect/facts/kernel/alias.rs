@@ -6,6 +6,7 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::modules::MAX_LIST_BYTES;
+use super::usual;
 use crate::inspect::facts::Known;
 use crate::inspect::root::Root;
 use crate::text;
@@ -19,25 +20,19 @@ const MAX_DRIVERS: usize = 16;
 
 /// Why nothing is known when too much was compared.
 const TOO_SLOW: &str = "the patterns of the kernel's modules take too long to be compared";
+/// Why nothing is known of a device that no pattern fits, in a kernel before Linux 6.18.
+const UNTOLD: &str = "no module is for it, and the kernel does not say what its built-in drivers are for";
 
-/// What drivers that are often compiled in are for. Kernels before Linux 5.2 have no modules.builtin.modinfo, which would
-/// say so.
-const USUAL: [(&str, &str); 7] = [
-    ("ahci", "pci:v*d*sv*sd*bc01sc06i01*"),
-    ("nvme", "pci:v*d*sv*sd*bc01sc08i02*"),
-    ("sd_mod", "scsi:t-0x00*"),
-    ("virtio_blk", "virtio:d00000002v*"),
-    ("virtio_net", "virtio:d00000001v*"),
-    ("virtio_pci", "pci:v00001AF4d*sv*sd*bc*sc*i*"),
-    ("virtio_scsi", "virtio:d00000008v*"),
-];
+/// With this begin patterns that kernels are built with since Linux 6.18 alone, where they are for something compiled in:
+/// nobody writes them by hand, as those of other buses, and there is no server's kernel without any.
+const GENERATED: &[u8] = b"pci:";
 
 /// The patterns of a kernel's modules, as depmod and the kernel's build left them.
 #[derive(Debug, Clone, Default)]
 pub struct Aliases {
     /// Content of modules.alias.
     loadable: Vec<u8>,
-    /// Content of modules.builtin.modinfo.
+    /// Content of modules.builtin.modinfo, and what is known beside it of what is compiled in.
     builtin: Vec<u8>,
     /// Why there may be more patterns than these; none if they are all.
     unread: Option<String>,
@@ -54,12 +49,15 @@ impl Aliases {
         match read_list(root, &format!("{directory}/modules.builtin.modinfo")) {
             Known::Is(list) => aliases.builtin = list,
             Known::Unknown(why) => {
-                let is_there = |module: &str| builtin.as_known().is_some_and(|names| names.contains(module));
-                let usual = USUAL.iter().filter(|(module, _)| is_there(module));
-                aliases.builtin =
-                    usual.flat_map(|(module, of)| format!("{module}.alias={of}\0").into_bytes()).collect();
                 aliases.unread.get_or_insert(why);
             }
+        }
+        if !aliases.builtin().any(|(pattern, _)| pattern.starts_with(GENERATED)) {
+            aliases.unread.get_or_insert_with(|| UNTOLD.to_owned());
+        }
+        if let Known::Is(names) = builtin {
+            aliases.builtin.push(0);
+            aliases.builtin.extend(usual::records(names).into_bytes());
         }
         aliases
     }

@@ -352,9 +352,54 @@ fn patterns_that_cannot_be_read_make_a_device_unknown_only_if_no_other_fits() {
     assert_eq!(drivers(&old, "abc"), Known::Is(set(&["b"])));
     assert_eq!(drivers(&old, "scsi:t-0x00"), Known::Is(set(&["sd_mod"])), "what is often compiled in is known");
     assert!(matches!(drivers(&old, "virtio:d00000002v00001AF4"), Known::Unknown(_)), "it is not compiled in");
-    tree.file("usr/lib/modules/6.1.0-1/modules.builtin.modinfo", "a.alias=virtio:d*\0");
+    let modinfo = |content: &str| tree.file("usr/lib/modules/6.1.0-1/modules.builtin.modinfo", content);
+    modinfo("a.alias=virtio:d*\0b.alias=pci:v00001022d*");
     assert_eq!(drivers(&read(&tree), "virtio:d00000002v00001AF4"), Known::Is(set(&["a"])));
-    assert_eq!(drivers(&read(&tree), "scsi:t-0x00"), Known::Is(set(&[])), "all patterns are known, and none fits");
+    assert_eq!(drivers(&read(&tree), "usb:v1"), Known::Is(set(&[])), "all patterns are known, and none fits");
+    assert_eq!(drivers(&read(&tree), "pci:v00001022d1"), Known::Is(set(&["b"])), "the last record without its end");
+    assert_eq!(drivers(&read(&tree), "scsi:t-0x00"), Known::Is(set(&["sd_mod"])));
+}
+
+#[test]
+fn before_linux_6_18_a_kernel_does_not_say_what_is_for_a_device() {
+    let directory = "/lib/modules/6.1.0-1";
+    let tree = plain();
+    tree.file("usr/lib/modules/6.1.0-1/modules.alias", "alias pci:v00008086d000037D0sv* i40e\n");
+    // Of Debian's 6.1, which has drivers of PCI devices in it, shpchp among them.
+    let said = "shpchp.license=GPL\0rtc_cmos.alias=platform:rtc_cmos\0loop.alias=devname:loop-control\0";
+    tree.file("usr/lib/modules/6.1.0-1/modules.builtin.modinfo", said);
+    let read = |names: &[&str]| Aliases::read(&tree.root(), directory, &Known::Is(set(names)));
+    let shpchp = "pci:v00001B36d0000000Csv00000000sd00000000bc06sc04i00";
+    assert!(matches!(drivers(&read(&["shpchp"]), shpchp), Known::Unknown(why) if why.contains("built-in")));
+    assert_eq!(drivers(&read(&["ahci"]), "pci:v00008086d000037D0sv00000000bc02"), Known::Is(set(&["i40e"])));
+    for (driver, modalias) in [
+        ("aacraid", "pci:v00009005d0000028Dsv000019E5sd00000000bc01sc04i00"),
+        ("ahci", "pci:v000019E5d0000A235sv000019E5sd0000371Ebc01sc06i01"),
+        ("bnxt_en", "pci:v000014E4d000016D7sv000014E4sd00001404bc02sc00i00"),
+        ("e1000e", "pci:v00008086d000010D3sv00001AF4sd00001100bc02sc00i00"),
+        ("hinic", "pci:v000019E5d00000200sv000019E5sd0000D139bc02sc00i00"),
+        ("hisi_sas_v3_hw", "pci:v000019E5d0000A230sv000019E5sd00000000bc01sc07i00"),
+        ("hns3", "pci:v000019E5d0000A222sv000019E5sd00000454bc02sc00i00"),
+        ("i40e", "pci:v00008086d000037D1sv000019E5sd0000D123bc02sc00i00"),
+        ("igb", "pci:v00008086d00001521sv000019E5sd0000D111bc02sc00i00"),
+        ("ixgbe", "pci:v00008086d000010FBsv000019E5sd0000D10Cbc02sc00i00"),
+        ("megaraid_sas", "pci:v00001000d0000005Dsv000019E5sd0000D207bc01sc04i00"),
+        ("mlx5_core", "pci:v000015B3d00001015sv000019E5sd0000D12Abc02sc00i00"),
+        ("mpt3sas", "pci:v00001000d00000097sv000019E5sd0000D213bc01sc07i00"),
+        ("nvme", "pci:v0000144Dd0000A808sv0000144Dsd0000A801bc01sc08i02"),
+        ("sd_mod", "scsi:t-0x00"),
+        ("smartpqi", "pci:v00009005d0000028Fsv000019E5sd0000D227bc01sc07i00"),
+        ("tg3", "pci:v000014E4d0000165Fsv000019E5sd0000D100bc02sc00i00"),
+        ("virtio_blk", "virtio:d00000002v00001AF4"),
+        ("virtio_net", "virtio:d00000001v00001AF4"),
+        ("virtio_pci", "pci:v00001AF4d00001042sv00001AF4sd00001100bc01sc00i00"),
+        ("virtio_scsi", "virtio:d00000008v00001AF4"),
+        ("vmd", "pci:v00008086d0000201Dsv00008086sd00000000bc01sc04i00"),
+        ("xhci_pci", "pci:v00008086d0000A1AFsv000019E5sd0000371Fbc0Csc03i30"),
+    ] {
+        assert_eq!(drivers(&read(&[driver]), modalias), Known::Is(set(&[driver])), "{modalias}");
+        assert!(matches!(drivers(&read(&[]), modalias), Known::Unknown(_)), "{driver} is not compiled in");
+    }
 }
 
 #[test]
