@@ -158,7 +158,6 @@ fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
 #[test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 fn what_a_look_finds_not_to_fit_leaves_a_disk_that_cannot_boot() {
-<<<<<<< HEAD
     let image = fixtures().join("disk-4k.raw");
     let size = fs::metadata(&image).expect("the image").len();
     let root = fixture_root("disk-4k.raw");
@@ -175,42 +174,4 @@ fn what_a_look_finds_not_to_fit_leaves_a_disk_that_cannot_boot() {
     assert!(message.contains("the GPT is for blocks of 4096 bytes, and"), "{message}");
     assert!(!disk.is_bootable());
     assert_eq!(daemon.disk(&disk)["interrupted_install"]["reason"], "IMAGE_INCOMPATIBLE");
-=======
-    // The shell of this image is for processors that no server has.
-    let dir = tempfile::tempdir_in(fixtures()).expect("directory");
-    let image = dir.path().join("disk.raw");
-    let raw = fixtures().join("disk.raw");
-    run("cp", &["--sparse=always", raw.to_str().expect("UTF-8"), image.to_str().expect("UTF-8")]);
-    let root = format!("{}?offset={ROOT_OFFSET}", image.display());
-    let blocks = Command::new("debugfs").args(["-R", "blocks /usr/bin/dash", &root]).output().expect("debugfs").stdout;
-    let blocks = String::from_utf8(blocks).expect("UTF-8");
-    let first: u64 = blocks.split_whitespace().next().and_then(|block| block.parse().ok()).expect("a block");
-    let mut file = fs::OpenOptions::new().write(true).open(&image).expect("open");
-    let machine = ROOT_OFFSET + first * 4096 + 18;
-    file.seek(SeekFrom::Start(machine)).and_then(|_| file.write_all(&[22, 0])).expect("another machine");
-
-    // What the checks of the image itself say shall not matter here.
-    let checks = dir.path().join("checks");
-    fs::create_dir(&checks).expect("directory");
-    let file = image.to_str().expect("UTF-8");
-    fs::write(checks.join("own.toml"), passing(&crate::support::ctl::ctl(&["image", "check", file]).json))
-        .expect("written");
-    let config = format!("allow_loop_devices = true\n[inspection]\npolicy = \"require\"\nchecks = {checks:?}\n");
-    let daemon = Daemon::start_with(&config);
-
-    let disk = LoopDisk::new(5 * GIB);
-    // No server boots from a loop device, so nothing of drivers and firmware is asked.
-    let refused = daemon.install(&image, &disk, &[]);
-    assert_eq!((refused.code, refused.reason()), (1, "IMAGE_INCOMPATIBLE"), "{}", refused.json);
-    assert_eq!(refused.error()["metadata"]["findings"], "HW-02", "{}", refused.json);
-    assert!(!disk.is_bootable());
-    assert_eq!(daemon.disk(&disk)["interrupted_install"]["reason"], "IMAGE_INCOMPATIBLE");
-
-    let warned = daemon.install(&image, &disk, &["--in-place", "--inspection", "warn"]).done();
-    let warnings = warned["result"]["warnings"].to_string();
-    assert!(warnings.contains("does not fit this server: HW-02") && disk.is_bootable(), "{warnings}");
-    let overridden = daemon.install(&image, &disk, &["--in-place", "--override", "HW-02"]).done();
-    let warnings = overridden["result"]["warnings"].to_string();
-    assert!(warnings.contains("HW-02 was overridden by user 0") && disk.is_bootable(), "{warnings}");
->>>>>>> hardware-fix-b
 }

@@ -36,6 +36,8 @@ pub struct Aliases {
     builtin: Vec<u8>,
     /// Why there may be more patterns than these; none if they are all.
     unread: Option<String>,
+    /// Whether the kernel does not say what is compiled in is for, so that only of usual devices all drivers are known.
+    is_untold: bool,
 }
 
 impl Aliases {
@@ -52,12 +54,16 @@ impl Aliases {
                 aliases.unread.get_or_insert(why);
             }
         }
-        if !aliases.builtin().any(|(pattern, _)| pattern.starts_with(GENERATED)) {
-            aliases.unread.get_or_insert_with(|| UNTOLD.to_owned());
-        }
-        if let Known::Is(names) = builtin {
-            aliases.builtin.push(0);
-            aliases.builtin.extend(usual::records(names).into_bytes());
+        aliases.is_untold = !aliases.builtin().any(|(pattern, _)| pattern.starts_with(GENERATED));
+        match builtin {
+            Known::Is(names) => {
+                aliases.builtin.push(0);
+                aliases.builtin.extend(usual::records(names).into_bytes());
+            }
+            Known::Unknown(why) if aliases.is_untold => {
+                aliases.unread.get_or_insert_with(|| why.clone());
+            }
+            Known::Unknown(_) => {}
         }
         aliases
     }
@@ -65,7 +71,7 @@ impl Aliases {
     /// Patterns of loadable modules, from the content of modules.alias, and of those compiled in, from that of
     /// modules.builtin.modinfo.
     pub const fn parse(loadable: Vec<u8>, builtin: Vec<u8>) -> Self {
-        Self { loadable, builtin, unread: None }
+        Self { loadable, builtin, unread: None, is_untold: false }
     }
 
     /// Names of the modules (with `_` for `-`) that are for devices with these modaliases, for each of them. If none is, and
@@ -84,13 +90,16 @@ impl Aliases {
                 }
             }
         }
-        drivers.into_iter().map(|drivers| self.known(drivers)).collect()
+        modaliases.iter().zip(drivers).map(|(modalias, drivers)| self.known(modalias, drivers)).collect()
     }
 
     /// What is known of the drivers of a device.
-    fn known(&self, drivers: BTreeSet<String>) -> Known<BTreeSet<String>> {
+    fn known(&self, modalias: &str, drivers: BTreeSet<String>) -> Known<BTreeSet<String>> {
         match &self.unread {
             Some(why) if drivers.is_empty() => Known::Unknown(why.clone()),
+            None if drivers.is_empty() && self.is_untold && !usual::is_known(modalias) => {
+                Known::Unknown(UNTOLD.to_owned())
+            }
             _ if drivers.len() > MAX_DRIVERS => Known::Unknown(format!("more than {MAX_DRIVERS} modules claim it")),
             Some(_) | None => Known::Is(drivers),
         }

@@ -4,7 +4,10 @@
 //! `modules.builtin.modinfo` has what its authors wrote as `MODULE_ALIAS` alone. Here is what these tables say, as depmod
 //! finds it where the same drivers are modules; of the ids of a table, those that such servers have.
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
+
+use super::alias;
 
 /// Drivers, each with a pattern for all devices of a kind.
 const KINDS: [(&str, &str); 8] = [
@@ -80,12 +83,23 @@ const CARDS: [(&str, u16, &[u16]); 15] = [
     ("vmd", 0x8086, &[0x201d, 0x28c0]),
 ];
 
+/// Whether all drivers that a kernel could have for a device are here.
+pub(super) fn is_known(modalias: &str) -> bool {
+    let steps = Cell::new(u64::MAX);
+    patterns().any(|(_, pattern)| alias::matches(pattern.as_bytes(), modalias.as_bytes(), &steps) == Some(true))
+}
+
 /// Records as those of `modules.builtin.modinfo`, for the drivers that are compiled in.
 pub(super) fn records(builtin: &BTreeSet<String>) -> String {
+    let there = patterns().filter(|(driver, _)| builtin.contains(*driver));
+    there.map(|(driver, pattern)| format!("{driver}.alias={pattern}\0")).collect()
+}
+
+/// All drivers, each with a pattern of devices.
+fn patterns() -> impl Iterator<Item = (&'static str, String)> {
     let kinds = KINDS.iter().map(|(driver, pattern)| (*driver, (*pattern).to_owned()));
     let cards = CARDS.iter().flat_map(|(driver, vendor, devices)| {
         devices.iter().map(move |device| (*driver, format!("pci:v{vendor:08X}d{device:08X}sv*sd*bc*sc*i*")))
     });
-    let there = kinds.chain(cards).filter(|(driver, _)| builtin.contains(*driver));
-    there.map(|(driver, pattern)| format!("{driver}.alias={pattern}\0")).collect()
+    kinds.chain(cards)
 }
