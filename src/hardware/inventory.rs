@@ -23,7 +23,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Inventory {
     /// Version of this form; 0 if it does not say.
     pub schema: u32,
-    /// Digest of what identifies the hardware, in hex: it changes when hardware does, and not when the server boots.
+    /// Digest of what identifies the hardware, in hex: it changes when hardware does, and not when the server boots. It is
+    /// this very server's, and stays where serial numbers are withheld.
     pub generation: Fact<String>,
     /// The server as a product.
     pub system: System,
@@ -164,9 +165,10 @@ pub struct Cpu {
 pub struct Memory {
     /// What the kernel has to give out, in bytes: less than what is installed.
     pub usable_bytes: Fact<u64>,
-    /// What is installed, in bytes: all modules together, or what the kernel sees of them.
+    /// What is installed, in bytes: all modules together but those of flash and those that keep their content, or what the
+    /// kernel sees of them.
     pub installed_bytes: Fact<u64>,
-    /// The modules, in the order of the firmware; no empty slots.
+    /// The modules, of any kind, in the order of the firmware; no empty slots.
     pub dimms: Fact<Vec<Dimm>>,
 }
 
