@@ -178,7 +178,7 @@ impl Agent {
 
     /// The manifest, as far as it is known before the disk was read. What the caller says is checked here.
     fn draft(&self, image: &NewImage, target: &Target) -> Result<Manifest, RepositoryError> {
-        let host = self.survey.take();
+        let host = self.survey.take_for_gate();
         let size_bytes = target.layout.len_bytes();
         let NewImage { repository: _, name, version, description, labels, kind, owner } = image.clone();
         let manifest = Manifest {

@@ -85,7 +85,7 @@ impl Agent {
     pub(super) fn case(&self, admission: &Admission, disk: Option<&Disk>) -> Case {
         Case {
             admission: admission.clone(),
-            host: self.survey.take(),
+            host: self.survey.take_for_gate(),
             target: disk.map(|disk| self.survey.disk(disk.clone())),
             aliases: self.aliases.clone(),
         }

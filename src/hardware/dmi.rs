@@ -11,9 +11,9 @@ use super::read;
 use crate::disk::roots::Roots;
 
 /// What vendors leave behind instead of a value, in lower case.
-const PLACEHOLDERS: [&str; 39] = [
-    "03000200-0400-0500-0006-000700080009",
+const PLACEHOLDERS: [&str; 44] = [
     "0123456789",
+    "03000200-0400-0500-0006-000700080009",
     "123456789",
     "all series",
     "asset tag",
@@ -24,8 +24,8 @@ const PLACEHOLDERS: [&str; 39] = [
     "baseboard product name",
     "chassis asset tag",
     "chassis serial number",
-    "default",
     "default string",
+    "default",
     "empty",
     "ffffffff",
     "ffffffff-ffff-ffff-ffff-ffffffffffff",
@@ -38,16 +38,21 @@ const PLACEHOLDERS: [&str; 39] = [
     "none",
     "not applicable",
     "not available",
+    "not present",
     "not specified",
     "null",
     "o.e.m.",
+    "oem product",
     "oem",
     "product name",
+    "product name:",
+    "super server",
     "system manufacturer",
     "system product name",
     "system serial number",
     "system version",
     "to be filled by o.e.m.",
+    "type1productconfigid",
     "unassigned",
     "undefined",
     "unknown",
@@ -142,10 +147,16 @@ mod tests {
             "...",
             "FFFFFFFF-FFFF-FFFF-FFFF-FFFFFFFFFFFF",
             "03000200-0400-0500-0006-000700080009",
+            "Super Server",
+            "Not Present",
+            "Type1ProductConfigId",
+            "Product Name",
+            "Product Name:",
+            "OEM Product",
         ] {
             assert!(is_placeholder(placeholder), "{placeholder}");
         }
-        for value in ["2288H V5", "Oxide", "1.0", "Nonesuch", "Purley", "OEM-7", "F"] {
+        for value in ["2288H V5", "Oxide", "1.0", "Nonesuch", "Purley", "OEM-7", "F", "SuperServer 6029P"] {
             assert!(!is_placeholder(value), "{value}");
         }
     }

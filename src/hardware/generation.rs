@@ -2,15 +2,22 @@
 //!
 //! It is over what stays the same as long as nobody opens the server: not over names that a boot may change, not over
 //! links, speeds, drivers or firmware versions, nor over what the kernel has left to use, and not over what can be taken
-//! away without tools - removable media, the virtual media of a BMC.
+//! away without tools - removable media, the virtual media of a BMC - or is not in the server at all: disks of iSCSI.
+//!
+//! What is on PCI counts whether the kernel has a driver for it or not. A disk does not: without a driver for what it hangs
+//! on, no kernel sees it, and with one it is another generation. So generations are to be compared that the same system saw.
+//! A network card counts by its place and its ids alone, for its interfaces come with the driver, and what was set up on
+//! them may hide the address that they came with (a team, Open vSwitch, `MACAddress=` of networkd). So a card that was
+//! exchanged for another of its kind is not noticed, nor is the BMC's own card on USB.
 //!
 //! The form is a contract: generations of one version of this program are compared with those of another.
 
 use serde::Serialize;
 
 use super::fact::{Fact, Unknown, UnknownReason};
-use super::inventory::{Attachment, BlockDevice, Dimm, Inventory, Nic};
+use super::inventory::{Attachment, BlockDevice, Dimm, Inventory};
 use super::pci::{PciClass, PciDevice, PciIds};
+use crate::disk::identity::Transport;
 
 /// What stands before the content, so that the digest is that of nothing else.
 const CONTEXT: &str = "bms-agent 2026-11 hardware inventory generation 1";
@@ -27,7 +34,6 @@ struct Canonical<'a> {
     disks: Vec<CanonicalDisk<'a>>,
     storage_controllers: Vec<CanonicalDevice<'a>>,
     network_controllers: Vec<CanonicalDevice<'a>>,
-    nics: Vec<(Option<&'a String>, Option<&'a String>)>,
 }
 
 /// Modules, or how much there is if they cannot be seen.
@@ -79,7 +85,6 @@ impl<'a> Canonical<'a> {
             disks: sorted(disks.map(disk)),
             storage_controllers: sorted(storage.iter().map(device)),
             network_controllers: sorted(network.iter().map(device)),
-            nics: sorted(list("network interfaces", &inventory.nics)?.iter().map(nic)),
         })
     }
 }
@@ -95,7 +100,8 @@ fn list<'a, T>(what: &str, list: &'a Fact<Vec<T>>) -> Result<&'a [T], Unknown> {
 }
 
 fn is_built_in(disk: &BlockDevice) -> bool {
-    !disk.removable && !matches!(disk.attachment, Attachment::Usb | Attachment::Virtual)
+    let is_loose = disk.removable || matches!(disk.attachment, Attachment::Usb | Attachment::Virtual);
+    !is_loose && disk.transport != Transport::Iscsi
 }
 
 fn values<const N: usize>(facts: [&Fact<String>; N]) -> [Option<&String>; N] {
@@ -118,10 +124,6 @@ fn disk(disk: &BlockDevice) -> CanonicalDisk<'_> {
 
 fn device(device: &PciDevice) -> CanonicalDevice<'_> {
     (&device.address, device.class, device.ids)
-}
-
-fn nic(nic: &Nic) -> (Option<&String>, Option<&String>) {
-    (nic.controller.value(), nic.permanent_mac.value())
 }
 
 #[cfg(test)]

@@ -3,12 +3,16 @@
 //! Nothing here reads anything. Every struct tolerates fields that it does not know and lacks none that it does: an
 //! inventory may come from a file that another version wrote.
 
+mod disk;
+mod network;
+
 use serde::{Deserialize, Serialize};
 
+pub use self::disk::{Attachment, BlockDevice, Link};
+pub use self::network::{LinkState, Neighbour, Nic};
 use super::fact::{Fact, UnknownReason};
 use super::host::BootMode;
 use super::pci::PciDevice;
-use crate::disk::identity::Transport;
 
 /// Version of the form of an inventory.
 pub const SCHEMA: u32 = 1;
@@ -19,7 +23,8 @@ pub const SCHEMA: u32 = 1;
 pub struct Inventory {
     /// Version of this form; 0 if it does not say.
     pub schema: u32,
-    /// Digest of what identifies the hardware, in hex: it changes when hardware does, and not when the server boots.
+    /// Digest of what identifies the hardware, in hex: it changes when hardware does, and not when the server boots. It is
+    /// this very server's, and stays where serial numbers are withheld.
     pub generation: Fact<String>,
     /// The server as a product.
     pub system: System,
@@ -160,9 +165,10 @@ pub struct Cpu {
 pub struct Memory {
     /// What the kernel has to give out, in bytes: less than what is installed.
     pub usable_bytes: Fact<u64>,
-    /// What is installed, in bytes: all modules together, or what the kernel sees of them.
+    /// What is installed, in bytes: all modules together but those of flash and those that keep their content, or what the
+    /// kernel sees of them.
     pub installed_bytes: Fact<u64>,
-    /// The modules, in the order of the firmware; no empty slots.
+    /// The modules, of any kind, in the order of the firmware; no empty slots.
     pub dimms: Fact<Vec<Dimm>>,
 }
 
@@ -227,7 +233,7 @@ pub struct Tpm {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Bmc {
-    /// Kernel name of its interface: `ipmi0`.
+    /// Kernel name of its interface: `ipmi_bmc.0`.
     pub name: String,
     /// Version of its firmware.
     pub firmware_version: Fact<String>,
@@ -235,125 +241,4 @@ pub struct Bmc {
     pub ipmi_version: Fact<String>,
     /// Address on the management network.
     pub address: Fact<String>,
-}
-
-/// A disk.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct BlockDevice {
-    /// Kernel name, without `/dev`. It may change at the next boot.
-    pub name: String,
-    /// Major and minor number, `MAJOR:MINOR`.
-    pub device_number: String,
-    /// Model name.
-    pub model: Fact<String>,
-    /// Serial number.
-    pub serial: Fact<String>,
-    /// World-wide name with its prefix: `naa.`, `eui.`, `uuid.`, `t10.`, `nvme.`.
-    pub wwn: Fact<String>,
-    /// Capacity, in bytes.
-    pub size_bytes: u64,
-    /// Logical block size, in bytes.
-    pub logical_block_size: u32,
-    /// Physical block size, in bytes.
-    pub physical_block_size: u32,
-    /// Whether it has spinning media.
-    pub rotational: bool,
-    /// Whether it is removable media.
-    pub removable: bool,
-    /// How it is attached to what is next to it.
-    pub transport: Transport,
-    /// What kind of controller it hangs on.
-    pub attachment: Attachment,
-    /// PCI address of that controller, to be found in `storage_controllers` if it is of class 01.
-    pub controller: Fact<String>,
-    /// Every device between the disk and the root that needs a driver of its own, nearest to the disk first; PCI bridges
-    /// are left out. To boot from the disk, a kernel needs the drivers of all of them.
-    pub path: Fact<Vec<Link>>,
-}
-
-/// What kind of controller a disk hangs on.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Attachment {
-    /// An NVMe controller, which is the disk's own.
-    Nvme,
-    /// A SAS host adapter.
-    Sas,
-    /// An AHCI or other SATA controller.
-    Sata,
-    /// A RAID controller: the disk may be a volume of several.
-    Raid,
-    /// Another SCSI controller.
-    Scsi,
-    /// A virtio device: of a hypervisor, or of an SDI card.
-    Virtio,
-    /// A Huawei SDI card that needs `scsi_ep_front`: an EVS volume.
-    Sdi,
-    /// USB.
-    Usb,
-    /// None: the kernel made the disk itself, of a file or of memory. No server boots from it.
-    Virtual,
-    /// Something else, or not known.
-    #[default]
-    #[serde(other)]
-    Other,
-}
-
-/// A device that something hangs on.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Link {
-    /// Its bus: `pci`, `virtio`, `scsi`, `usb`, `platform`.
-    pub bus: String,
-    /// Its name on the bus: `0000:3b:00.0`, `virtio1`.
-    pub name: String,
-    /// What the kernel finds a driver for it by.
-    pub modalias: String,
-    /// The driver that serves it now; missing if none does.
-    pub driver: Fact<String>,
-}
-
-/// A network interface of a device.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Nic {
-    /// Kernel name. It may change at the next boot.
-    pub name: String,
-    /// Address in use now.
-    pub mac: Fact<String>,
-    /// The address that the device came with.
-    pub permanent_mac: Fact<String>,
-    /// Whether there is a link.
-    pub link: Fact<LinkState>,
-    /// Speed of the link, in Mbit/s; missing without a link.
-    pub speed_mbps: Fact<u32>,
-    /// PCI address of its controller, to be found in `network_controllers`.
-    pub controller: Fact<String>,
-    /// As for disks: every device between the interface and the root that needs a driver of its own.
-    pub path: Fact<Vec<Link>>,
-    /// What is at the other end of the cable.
-    pub neighbour: Fact<Neighbour>,
-}
-
-/// Whether a network interface has a link.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LinkState {
-    /// There is one.
-    Up,
-    /// There is none.
-    Down,
-}
-
-/// What LLDP says of the other end of a cable.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Neighbour {
-    /// Name of the switch.
-    pub system_name: Fact<String>,
-    /// Id of the switch, mostly a MAC address.
-    pub chassis_id: Fact<String>,
-    /// Port of the switch.
-    pub port_id: Fact<String>,
 }

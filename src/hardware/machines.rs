@@ -251,7 +251,7 @@ impl Machine {
         self.fixture.link(&format!("sys/class/net/{name}"), &format!("../../{directory}"));
         let up = device.rsplit('/').next().expect("device");
         self.fixture.link(&format!("sys/{directory}/device"), &format!("../../../{up}"));
-        [("address", mac), ("addr_assign_type", "0"), ("carrier", "1"), ("speed", "25000")]
+        [("address", mac), ("addr_assign_type", "0"), ("flags", "0x1003"), ("operstate", "up"), ("speed", "25000")]
             .iter()
             .fold(self, |machine, (attribute, value)| machine.attribute(&format!("{directory}/{attribute}"), value))
     }

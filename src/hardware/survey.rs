@@ -1,7 +1,8 @@
 //! Taking stock of a server: one look at what the kernel and the firmware show as files.
 //!
 //! Nothing here waits for a device. Small files of the kernel are read without blocking; what makes the kernel ask a
-//! device, and the LLDP daemon, are asked on threads of their own and given up in time. What cannot be read costs itself.
+//! device or the firmware, and the LLDP daemon, are asked on threads of their own and given up in time. What cannot be
+//! read costs itself.
 
 mod bmc;
 pub(crate) mod bound;
@@ -18,17 +19,20 @@ mod question;
 mod smbios;
 
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 pub use lldp::LldpClient;
 
 use super::fact::Fact;
-use super::inventory::{BlockDevice, Bmc, Dimm, Inventory, Nic, SCHEMA};
+use super::inventory::{BlockDevice, Bmc, Firmware, Inventory, SCHEMA, SecureBoot};
 use super::{dmi, generation};
 use crate::disk::discovery::Disk;
 use crate::disk::roots::Roots;
-use question::Question;
+use lldp::Neighbours;
+use nics::Speeds;
+use question::{Asked, Question};
+use smbios::Tables;
 
 /// How long devices and daemons may take for their answers. A BMC that is well takes some tens of milliseconds.
 const PATIENCE: Duration = Duration::from_millis(500);
@@ -44,15 +48,16 @@ pub struct Survey {
     pub pci_ids: Vec<PathBuf>,
     /// Who knows the neighbours of network interfaces; none asks nobody.
     pub lldp: Option<LldpClient>,
-    questions: Arc<Mutex<Questions>>,
+    questions: Arc<Questions>,
 }
 
-/// What is asked of devices and daemons.
+/// What is asked of the firmware, of devices and of daemons.
 #[derive(Debug, Default)]
 struct Questions {
-    bmcs: Question<Fact<Vec<Bmc>>>,
-    nics: Question<Fact<Vec<Nic>>>,
-    neighbours: Question<Vec<u8>>,
+    secure_boot: Question<SecureBoot>,
+    bmcs: Question<Vec<Bmc>>,
+    speeds: Question<Speeds>,
+    neighbours: Question<Neighbours>,
 }
 
 impl Survey {
@@ -74,33 +79,36 @@ impl Survey {
         Self { roots: Roots::below(root), architecture, pci_ids, lldp: None, questions: Arc::default() }
     }
 
-    /// Takes stock. Surveys that share their questions wait for each other.
+    /// Takes stock.
     ///
     /// # Blocking
     /// Reads sysfs and procfs, and waits half a second at most for what does not answer.
     #[must_use]
     pub fn take(&self) -> Inventory {
-        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
-        let Questions { bmcs, nics, neighbours } = &mut *questions;
         let deadline = Instant::now() + PATIENCE;
         let tables = smbios::read(&self.roots);
-        let bmcs = bmcs.ask({
-            let (roots, is_named) = (self.roots.clone(), tables.has_bmc);
-            move || bmc::read(&roots, is_named)
-        });
-        let nics = nics.ask({
-            let roots = self.roots.clone();
-            move || nics::read(&roots)
-        });
-        let neighbours = self.lldp.as_ref().map(|client| client.ask(neighbours));
-        let mut inventory = self.read(tables.cpu_model, tables.dimms);
-        inventory.bmcs = bmcs.wait(deadline).flatten();
-        inventory.nics = nics.wait(deadline).flatten();
-        if let Some(neighbours) = neighbours.map(|hearing| hearing.wait(deadline)) {
-            lldp::introduce(&mut inventory.nics, &neighbours);
+        let (bmcs, speeds, neighbours) = self.ask(tables.has_bmc.clone());
+        let mut inventory = self.read(tables, deadline);
+        names::describe(&self.pci_ids, &mut inventory);
+        inventory.bmcs = bmcs.wait(deadline);
+        nics::tell_speeds(&mut inventory.nics, &speeds.wait(deadline));
+        if let Some(neighbours) = neighbours {
+            lldp::introduce(&mut inventory.nics, &neighbours.wait(deadline));
         }
         bound::bound(&mut inventory);
         inventory.generation = generation::of(&inventory);
+        inventory
+    }
+
+    /// Takes stock of what a gate compares. It asks no device and no daemon, and the firmware for Secure Boot alone: BMCs,
+    /// speeds, neighbours, names of PCI ids and the generation are not reported.
+    ///
+    /// # Blocking
+    /// Reads sysfs and procfs. A firmware that does not answer costs the first survey half a second, and later ones nothing.
+    #[must_use]
+    pub fn take_for_gate(&self) -> Inventory {
+        let mut inventory = self.read(smbios::read(&self.roots), Instant::now() + PATIENCE);
+        bound::bound(&mut inventory);
         inventory
     }
 
@@ -113,27 +121,45 @@ impl Survey {
         disks::block_device(&self.roots, disk)
     }
 
-    /// What takes no waiting.
-    fn read(&self, cpu_model: Fact<String>, dimms: Fact<Vec<Dimm>>) -> Inventory {
+    /// Begins to ask devices and daemons.
+    fn ask(&self, is_bmc_named: Fact<bool>) -> (Asked<Vec<Bmc>>, Asked<Speeds>, Option<Asked<Neighbours>>) {
+        let Questions { bmcs, speeds, neighbours, .. } = &*self.questions;
+        let bmcs = bmcs.ask({
+            let roots = self.roots.clone();
+            move || bmc::read(&roots, is_bmc_named)
+        });
+        let speeds = speeds.ask({
+            let roots = self.roots.clone();
+            move || nics::speeds(&roots)
+        });
+        let client = self.lldp.clone();
+        (bmcs, speeds, client.map(|client| neighbours.ask(move || client.ask())))
+    }
+
+    /// What takes no waiting, but for Secure Boot.
+    fn read(&self, tables: Tables, deadline: Instant) -> Inventory {
+        let secure_boot = self.questions.secure_boot.ask({
+            let roots = self.roots.clone();
+            move || firmware::secure_boot(&roots)
+        });
         let dmi = dmi::Dmi::read(&self.roots);
-        let mut inventory = Inventory {
+        Inventory {
             schema: SCHEMA,
             system: dmi.system,
             board: dmi.board,
             chassis: dmi.chassis,
             bios: dmi.bios,
             serials: dmi::serials(&self.roots),
-            cpu: cpu::read(&self.roots, self.architecture, cpu_model),
-            memory: memory::read(&self.roots, dimms),
-            firmware: firmware::read(&self.roots),
+            cpu: cpu::read(&self.roots, self.architecture, tables.cpu_model),
+            memory: memory::read(&self.roots, tables.dimms, tables.main_memory_bytes),
             tpms: firmware::tpms(&self.roots),
             disks: disks::read(&self.roots),
             storage_controllers: pci::read(&self.roots, pci::STORAGE),
             network_controllers: pci::read(&self.roots, pci::NETWORK),
+            nics: nics::read(&self.roots),
+            firmware: Firmware { boot_mode: firmware::boot_mode(&self.roots), secure_boot: secure_boot.wait(deadline) },
             ..Inventory::default()
-        };
-        names::describe(&self.pci_ids, &mut inventory);
-        inventory
+        }
     }
 }
 

@@ -235,7 +235,7 @@ pub(crate) fn hostile() -> Machine {
         .fifo(&format!("sys/devices/{RAID_PORT}/host0/target0:2:0/0:0:0:0/modalias"))
         .card(NIC_PORT, NIC_X722)
         .nic(NIC_PORT, "eno1", "00:00:00:00:00:00")
-        .fifo(&format!("sys/devices/{NIC_PORT}/net/eno1/carrier"))
+        .fifo(&format!("sys/devices/{NIC_PORT}/net/eno1/operstate"))
         .bmc("\u{1b}c")
         .attribute("devices/platform/ipmi_bmc.0/ipmi_version", [0xff, 0xfe])
 }

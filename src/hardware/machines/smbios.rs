@@ -1,11 +1,28 @@
 //! Tables of a firmware, structure by structure (DMTF DSP0134). Tests only.
 
+/// Where the kind of a module stands, behind the header.
+const KIND_OFFSET: usize = 14;
+
 /// A structure: its type, its fields behind the header, and its strings, counted from 1.
 #[derive(Debug, Clone)]
 pub(crate) struct Structure {
     kind: u8,
     fields: Vec<u8>,
     strings: Vec<String>,
+}
+
+impl Structure {
+    /// A module of this technology, as version 3.2 has it.
+    pub(crate) fn technology(mut self, technology: u8) -> Self {
+        self.fields.push(technology);
+        self
+    }
+
+    /// A module of this kind.
+    pub(crate) fn memory_kind(mut self, kind: u8) -> Self {
+        self.fields[KIND_OFFSET] = kind;
+        self
+    }
 }
 
 /// The tables as the kernel shows them.

@@ -7,7 +7,7 @@ use crate::disk::roots::Roots;
 use crate::disk::sysfs;
 use crate::hardware::fact::{Fact, UnknownReason};
 use crate::hardware::host::{self, BootMode};
-use crate::hardware::inventory::{Firmware, SecureBoot, Tpm};
+use crate::hardware::inventory::{SecureBoot, Tpm};
 use crate::hardware::read;
 
 /// The GUID of variables that UEFI itself defines (UEFI specification, "Globally Defined Variables").
@@ -15,18 +15,20 @@ const GLOBAL: &str = "8be4df61-93ca-11d2-aa0d-00e098032b8c";
 /// A variable of one byte behind its attributes (`Documentation/filesystems/efivarfs.rst`).
 const VARIABLE_BYTES: u64 = 5;
 
-/// Reads it.
-pub(super) fn read(roots: &Roots) -> Firmware {
-    let boot_mode = read::entries(&roots.sys.join("firmware")).map(|_| host::boot_mode(roots));
-    let secure_boot = match &boot_mode {
-        Fact::Known(BootMode::Uefi) => secure_boot(&roots.sys.join("firmware/efi/efivars")),
-        Fact::Known(BootMode::Bios) => Fact::Known(SecureBoot::Unsupported),
-        Fact::Unknown(unknown) => Fact::Unknown(unknown.clone()),
-    };
-    Firmware { boot_mode, secure_boot }
+/// How the firmware started the running system.
+pub(super) fn boot_mode(roots: &Roots) -> Fact<BootMode> {
+    read::entries(&roots.sys.join("firmware")).map(|_| host::boot_mode(roots))
 }
 
-fn secure_boot(variables: &Path) -> Fact<SecureBoot> {
+/// Whether it checks what it starts. The kernel asks it for each variable, and waits for the answer.
+pub(super) fn secure_boot(roots: &Roots) -> Fact<SecureBoot> {
+    boot_mode(roots).and_then(|mode| match mode {
+        BootMode::Uefi => by_variables(&roots.sys.join("firmware/efi/efivars")),
+        BootMode::Bios => Fact::Known(SecureBoot::Unsupported),
+    })
+}
+
+fn by_variables(variables: &Path) -> Fact<SecureBoot> {
     if let Fact::Unknown(unknown) = read::entries(variables) {
         return Fact::Unknown(unknown);
     }
@@ -61,7 +63,7 @@ pub(super) fn tpms(roots: &Roots) -> Fact<Vec<Tpm>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{GLOBAL, read, tpms};
+    use super::{GLOBAL, tpms};
     use crate::hardware::fact::{Fact, UnknownReason};
     use crate::hardware::inventory::SecureBoot;
     use crate::hardware::machines::Machine;
@@ -73,7 +75,7 @@ mod tests {
         for (name, content) in variables {
             machine.fixture.write(&format!("{directory}/{name}-{GLOBAL}"), content);
         }
-        read(&machine.fixture.roots()).secure_boot
+        super::secure_boot(&machine.fixture.roots())
     }
 
     #[test]
@@ -97,8 +99,7 @@ mod tests {
     fn variables_that_are_not_mounted_say_nothing() {
         let machine = Machine::new("firmware", "x86_64");
         std::fs::create_dir_all(machine.fixture.path("sys/firmware/efi")).expect("directory");
-        let firmware = read(&machine.fixture.roots());
-        assert_eq!(firmware.secure_boot, Fact::unknown(UnknownReason::Missing));
+        assert_eq!(super::secure_boot(&machine.fixture.roots()), Fact::unknown(UnknownReason::Missing));
     }
 
     #[test]

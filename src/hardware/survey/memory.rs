@@ -9,20 +9,9 @@ use crate::hardware::read;
 /// Longest `meminfo`, in bytes.
 const MAX_MEMINFO_BYTES: u64 = 64 << 10;
 
-/// Reads the sizes; `dimms` are the modules that the firmware names.
-pub(super) fn read(roots: &Roots, dimms: Fact<Vec<Dimm>>) -> Memory {
-    Memory {
-        usable_bytes: usable(roots),
-        installed_bytes: dimms.as_ref().and_then(|dimms| total(dimms)).or_else(|| blocks(roots)),
-        dimms,
-    }
-}
-
-/// What the modules have together, if each says what it has.
-fn total(dimms: &[Dimm]) -> Fact<u64> {
-    let sizes = dimms.iter().map(|dimm| dimm.size_bytes.value().copied());
-    let total = sizes.reduce(|one, other| one?.checked_add(other?)).flatten();
-    total.map_or(Fact::unknown(UnknownReason::Missing), Fact::Known)
+/// Reads the sizes; `dimms` are the modules that the firmware names, `installed_bytes` what those of main memory have.
+pub(super) fn read(roots: &Roots, dimms: Fact<Vec<Dimm>>, installed_bytes: Fact<u64>) -> Memory {
+    Memory { usable_bytes: usable(roots), installed_bytes: installed_bytes.or_else(|| blocks(roots)), dimms }
 }
 
 /// `MemTotal`: all memory less what the firmware and the kernel keep for themselves.

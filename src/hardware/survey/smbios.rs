@@ -5,8 +5,8 @@
 //! not believed further than it is spelled.
 
 use smbioslib::{
-    MemoryDeviceType, MemorySize, MemorySizeExtended, MemorySpeed, MemorySpeedExtended, SMBiosData,
-    SMBiosIpmiDeviceInformation, SMBiosMemoryDevice, SMBiosProcessorInformation, SMBiosString,
+    MemoryDeviceTechnology, MemoryDeviceType, MemorySize, MemorySizeExtended, MemorySpeed, MemorySpeedExtended,
+    SMBiosData, SMBiosIpmiDeviceInformation, SMBiosMemoryDevice, SMBiosProcessorInformation, SMBiosString,
 };
 
 use crate::disk::roots::Roots;
@@ -27,6 +27,8 @@ const MIB: u64 = 1 << 20;
 pub(super) struct Tables {
     /// Memory modules in their slots.
     pub(super) dimms: Fact<Vec<Dimm>>,
+    /// What those that are main memory have together, in bytes.
+    pub(super) main_memory_bytes: Fact<u64>,
     /// What the first processor is called.
     pub(super) cpu_model: Fact<String>,
     /// Whether they name an interface to a BMC.
@@ -41,6 +43,7 @@ pub(super) fn read(roots: &Roots) -> Tables {
             let unknown = read::because(&error);
             Tables {
                 dimms: Fact::Unknown(unknown.clone()),
+                main_memory_bytes: Fact::Unknown(unknown.clone()),
                 cpu_model: Fact::Unknown(unknown.clone()),
                 has_bmc: Fact::Unknown(unknown),
             }
@@ -50,8 +53,9 @@ pub(super) fn read(roots: &Roots) -> Tables {
 
 fn parse(tables: Vec<u8>) -> Tables {
     let tables = SMBiosData::from_vec_and_version(tables, None);
-    let dimms: Vec<_> =
-        tables.defined_struct_iter::<SMBiosMemoryDevice<'_>>().filter_map(|device| dimm(&device)).collect();
+    let devices: Vec<_> = tables.defined_struct_iter::<SMBiosMemoryDevice<'_>>().collect();
+    let dimms: Vec<_> = devices.iter().filter_map(dimm).collect();
+    let main_memory: Vec<_> = devices.iter().filter(|device| is_main_memory(device)).filter_map(dimm).collect();
     let processor = tables.first::<SMBiosProcessorInformation<'_>>();
     Tables {
         dimms: if dimms.is_empty() || dimms.len() > MAX_DIMMS {
@@ -62,6 +66,7 @@ fn parse(tables: Vec<u8>) -> Tables {
         } else {
             Fact::Known(dimms)
         },
+        main_memory_bytes: total(&main_memory),
         cpu_model: processor.map_or(Fact::unknown(UnknownReason::Missing), |cpu| text(&cpu.processor_version())),
         has_bmc: Fact::Known(tables.first::<SMBiosIpmiDeviceInformation<'_>>().is_some()),
     }
@@ -88,6 +93,28 @@ fn dimm(device: &SMBiosMemoryDevice<'_>) -> Option<Dimm> {
         part_number: text(&device.part_number()),
         serial: text(&device.serial_number()),
     })
+}
+
+/// Whether a module is memory that a system runs in: flash and modules that keep their content are not, nor is what is of
+/// another technology. Firmware older than version 3.2 of the standard has none but the first kind, and says nothing of it.
+fn is_main_memory(device: &SMBiosMemoryDevice<'_>) -> bool {
+    use MemoryDeviceTechnology::{Dram, Mrdimm, Unknown};
+    use MemoryDeviceType::{Eeprom, Eprom, Feprom, Flash, LogicalNonVolatileDevice, Rom};
+    let is_volatile = device.memory_technology().is_none_or(|technology| {
+        // Zero is no technology: a field that was not filled in.
+        technology.raw == 0 || matches!(technology.value, Dram | Mrdimm | Unknown)
+    });
+    let is_flash = device
+        .memory_type()
+        .is_some_and(|kind| matches!(kind.value, Rom | Flash | Eprom | Eeprom | Feprom | LogicalNonVolatileDevice));
+    is_volatile && !is_flash
+}
+
+/// What modules have together, if each says what it has.
+fn total(dimms: &[Dimm]) -> Fact<u64> {
+    let sizes = dimms.iter().map(|dimm| dimm.size_bytes.value().copied());
+    let total = sizes.reduce(|one, other| one?.checked_add(other?)).flatten();
+    total.map_or(Fact::unknown(UnknownReason::Missing), Fact::Known)
 }
 
 /// What the kind of memory is called: `DDR4`.
@@ -141,6 +168,35 @@ mod tests {
         assert_eq!(second.size_bytes.value(), Some(&(16 << 30)));
         assert_eq!(second.part_number.why_unknown().map(|why| why.reason), Some(UnknownReason::Missing));
         assert_eq!(second.serial.why_unknown().map(|why| why.reason), Some(UnknownReason::Placeholder));
+    }
+
+    #[test]
+    fn what_keeps_its_content_is_a_module_and_no_main_memory() {
+        let (dram, unknown, other, nvdimm_n, optane, mrdimm) = (3, 2, 1, 4, 7, 8);
+        let module = |name| smbios::dimm(name, 32 << 10, "Samsung", "P", "S");
+        for (device, is_main_memory) in [
+            (module("says nothing"), true),
+            (module("says nothing").technology(0), true),
+            (module("unknown").technology(unknown), true),
+            (module("DRAM").technology(dram), true),
+            (module("MRDIMM").technology(mrdimm), true),
+            (module("another").technology(other), false),
+            (module("NVDIMM-N").technology(nvdimm_n), false),
+            (module("Optane").technology(optane), false),
+            (module("flash").memory_kind(9), false),
+            (module("ROM").memory_kind(8), false),
+            (module("non-volatile").memory_kind(0x1f), false),
+        ] {
+            let tables = parse(smbios::tables(&[module("DIMM000").technology(dram), device.clone()]));
+            let expected = if is_main_memory { 64 << 30 } else { 32 << 30 };
+            assert_eq!(
+                (tables.main_memory_bytes.value(), tables.dimms.items().len()),
+                (Some(&expected), 2),
+                "{device:?}"
+            );
+        }
+        let flash = parse(smbios::tables(&[module("flash").memory_kind(9)]));
+        assert_eq!((flash.main_memory_bytes.value(), flash.dimms.items().len()), (None, 1));
     }
 
     #[test]

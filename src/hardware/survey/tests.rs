@@ -1,17 +1,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::mpsc;
+use std::sync::mpsc::{self, Sender};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sys::stat::Mode;
 use serde_json::Value;
 
+use super::Question;
 use crate::disk::identity::Transport;
 use crate::disk::roots::Roots;
 use crate::hardware::fact::{Fact, UnknownReason};
 use crate::hardware::host::BootMode;
-use crate::hardware::inventory::{Attachment, BlockDevice, Inventory, Link, LinkState, SecureBoot};
+use crate::hardware::inventory::{Attachment, BlockDevice, Inventory, Link, LinkState, SecureBoot, Serials};
 use crate::hardware::machines::catalogue;
 use crate::hardware::model::HardwareModel;
 use crate::hardware::survey::{LldpClient, PATIENCE, Survey};
@@ -300,16 +301,76 @@ fn an_inventory_survives_json_and_one_of_another_version_costs_only_what_is_new(
 #[test]
 fn serial_numbers_can_be_kept_from_a_caller() {
     for (name, inventory) in catalogue::inventories() {
-        let serials = [&inventory.serials.system, &inventory.serials.system_uuid, &inventory.serials.asset_tag];
+        let Serials { system, system_uuid, board, chassis, asset_tag } = &inventory.serials;
+        let serials = [system, system_uuid, board, chassis, asset_tag];
         let parts = inventory.memory.dimms.items().iter().map(|dimm| &dimm.serial);
         let disks = inventory.disks.items().iter().flat_map(|disk| [&disk.serial, &disk.wwn]);
         let secrets: Vec<_> = serials.into_iter().chain(parts).chain(disks).filter_map(Fact::value).cloned().collect();
         let json = serde_json::to_string(&inventory.clone().without_serials()).expect("JSON");
         assert!(secrets.iter().all(|secret| !json.contains(secret.as_str())), "{name}: {json}");
     }
-    let kept = catalogue::inventory("2288H V5 of Huawei").clone().without_serials();
+    let all = catalogue::inventory("2288H V5 of Huawei");
+    let kept = all.clone().without_serials();
+    assert!(all.serials.board.value().is_some());
+    assert_eq!(reason(&kept.serials.board), UnknownReason::Withheld);
+    assert_eq!(reason(&kept.serials.chassis), UnknownReason::Withheld);
+    assert_eq!(kept.generation, all.generation);
     assert_eq!(reason(&kept.disks.items()[0].serial), UnknownReason::Withheld);
     assert_eq!(text(&kept.system.product_name), "2288H V5");
+}
+
+/// Asks a question that is answered when the sender is dropped, and gives up on it.
+fn hang<T: Clone + Send + 'static>(question: &Question<T>) -> Sender<()> {
+    let (release, hear) = mpsc::channel::<()>();
+    let asked = question.ask(move || {
+        hear.recv().expect_err("nothing is sent");
+        Fact::unknown(UnknownReason::Missing)
+    });
+    assert_eq!(reason(&asked.wait(Instant::now())), UnknownReason::TimedOut);
+    release
+}
+
+#[test]
+fn a_gate_has_what_it_compares_and_asks_no_device_and_no_daemon() {
+    let machine = catalogue::huawei_2288h_v5();
+    let survey = machine.survey();
+    let _asked = (hang(&survey.questions.bmcs), hang(&survey.questions.speeds), hang(&survey.questions.neighbours));
+    let (inventory, all) = (survey.take_for_gate(), catalogue::inventory("2288H V5 of Huawei"));
+    assert_eq!(reason(&inventory.bmcs), UnknownReason::NotReported);
+    assert_eq!(reason(&inventory.generation), UnknownReason::NotReported);
+    let [nic, _] = inventory.nics.items() else { panic!("{:?}", inventory.nics) };
+    assert_eq!(reason(&nic.speed_mbps), UnknownReason::NotReported);
+    assert_eq!(reason(&nic.neighbour), UnknownReason::NotReported);
+    let compared = |inventory: &Inventory| {
+        let Inventory { system, cpu, memory, firmware, disks, .. } = inventory.clone();
+        let nics: Vec<_> = inventory.nics.items().iter().map(|nic| (nic.link.clone(), nic.path.clone())).collect();
+        (system, cpu, memory, firmware, disks, nics)
+    };
+    assert_eq!(compared(&inventory), compared(all));
+}
+
+#[test]
+fn a_driver_that_does_not_answer_costs_the_speeds_alone() {
+    let machine = catalogue::huawei_2288h_v5();
+    let survey = machine.survey();
+    let _asked = hang(&survey.questions.speeds);
+    let (inventory, all) = (survey.take(), catalogue::inventory("2288H V5 of Huawei"));
+    let (nic, whole) = (&inventory.nics.items()[0], &all.nics.items()[0]);
+    assert_eq!(reason(&nic.speed_mbps), UnknownReason::TimedOut);
+    assert_eq!((&nic.link, &nic.mac, &nic.path), (&whole.link, &whole.mac, &whole.path));
+    assert_eq!(inventory.generation, all.generation);
+}
+
+#[test]
+fn a_firmware_that_does_not_answer_costs_secure_boot_alone() {
+    let machine = catalogue::huawei_2288h_v5();
+    let survey = machine.survey();
+    let _asked = hang(&survey.questions.secure_boot);
+    for inventory in [survey.take(), survey.take_for_gate()] {
+        assert_eq!(reason(&inventory.firmware.secure_boot), UnknownReason::TimedOut);
+        assert_eq!(inventory.firmware.boot_mode, Fact::Known(BootMode::Uefi));
+        assert_eq!(inventory.nics.items().len(), 2);
+    }
 }
 
 #[test]
