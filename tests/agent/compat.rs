@@ -20,7 +20,6 @@ const NOBODYS: &[&str] = &["pci:v0000DEADd0000BEEFsv00000000sd00000000bc01sc00i0
 const VIRTIO_NET: &[&str] = &["virtio:d00000001v00001AF4", "pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00"];
 
 /// Where the root file system of the image begins, in bytes.
-const ROOT_OFFSET: u64 = 321 << 20;
 
 fn path(modaliases: &[&str]) -> Fact<Vec<Link>> {
     let link = |modalias: &&str| Link {

@@ -224,7 +224,7 @@ fn who_never_answers_costs_no_more_than_patience() {
     let machine = catalogue::huawei_2288h_v5();
     let mut survey = machine.survey();
     let command = ["/bin/sh", "-c", "exec sleep 600"].map(str::to_owned).into();
-    survey.lldp = Some(LldpClient { socket: "/".into(), command });
+    survey.lldp = Some(LldpClient { socket: "/".into(), command, ..LldpClient::default() });
     let begun = Instant::now();
     let inventory = take_in_time(&survey).expect("in time");
     assert!(begun.elapsed() >= PATIENCE);
@@ -238,7 +238,7 @@ fn a_bmc_that_hangs_costs_itself_until_it_answers() {
     let survey = machine.survey();
     let (answer, hang) = mpsc::channel();
     let ask = move || hang.recv().expect("an answer");
-    let hung = survey.questions.lock().expect("questions").bmcs.ask(ask).wait(Instant::now());
+    let hung = survey.questions.bmcs.ask(ask).wait(Instant::now());
     assert_eq!(reason(&hung), UnknownReason::TimedOut);
     let inventory = survey.take();
     assert_eq!(reason(&inventory.bmcs), UnknownReason::TimedOut);

@@ -54,7 +54,8 @@ impl Aliases {
                 aliases.unread.get_or_insert(why);
             }
         }
-        aliases.is_untold = !aliases.builtin().any(|(pattern, _)| pattern.starts_with(GENERATED));
+        let is_told = aliases.builtin().any(|(pattern, _)| pattern.starts_with(GENERATED));
+        aliases.is_untold = !is_told;
         match builtin {
             Known::Is(names) => {
                 aliases.builtin.push(0);
