@@ -19,8 +19,6 @@ const MEGARAID: &[&str] = &["scsi:t-0x00", "pci:v00001000d0000005Dsv000019E5sd00
 const NOBODYS: &[&str] = &["pci:v0000DEADd0000BEEFsv00000000sd00000000bc01sc00i00"];
 const VIRTIO_NET: &[&str] = &["virtio:d00000001v00001AF4", "pci:v00001AF4d00001041sv00001AF4sd00001100bc02sc00i00"];
 
-/// Where the root file system of the image begins, in bytes.
-
 fn path(modaliases: &[&str]) -> Fact<Vec<Link>> {
     let link = |modalias: &&str| Link {
         bus: "pci".to_owned(),
