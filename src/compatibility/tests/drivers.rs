@@ -352,8 +352,8 @@ fn a_kernel_that_does_not_say_what_its_built_in_drivers_are_for_is_asked_for_the
     tree.remove("boot/initrd.img-6.1.0-1");
     assert_eq!(statuses(&on(&tree)), [Pass; 3], "{:#?}", on(&tree).judge());
     write("modules.builtin", "kernel/sd_mod.ko\n");
-    assert_eq!(statuses(&on(&tree)), [Unknown; 3], "another driver may be for them");
-    assert!(on(&tree).finding("HW-07").reason.contains("does not say what its built-in drivers are for"));
+    assert_eq!(statuses(&on(&tree)), [Fail; 3], "all drivers of these devices are known");
+    assert!(on(&tree).finding("HW-07").reason.contains("no module is for it"));
 }
 
 #[test]
