@@ -6,8 +6,11 @@ use std::path::Path;
 use bms_agent::hardware::fact::Fact;
 use bms_agent::hardware::host::BootMode;
 use bms_agent::hardware::inventory::{BlockDevice, Inventory, Link, LinkState, Nic, SCHEMA};
+use bms_agent::rpc::proto::v1::CheckCompatibilityRequest;
+use bms_agent::rpc::proto::v1::check_compatibility_request::Image;
 use serde_json::Value;
 
+use crate::support::client::Client;
 use crate::support::ctl::Answer;
 use crate::support::image::{fixture_root, fixtures};
 use crate::support::nginx::Nginx;
@@ -121,6 +124,32 @@ fn judge_here(repository: &Repository, facts: &Path, daemon: &Daemon, disk: &Loo
     assert_eq!(of(&on_loop, "HW-07")["status"], "not_applicable", "{}", on_loop.json);
 }
 
+/// A manifest alone is judged as far as it goes.
+fn judge_manifest(dir: &Path, repository: &Repository, daemon: &Daemon) {
+    let shown = repository.ctl(&["image", "show", "other"], &[]).done();
+    let id = shown["image_id"].as_str().expect("an id");
+    let manifest = fs::read(dir.join("images").join(id).join("manifest.json")).expect("the manifest");
+    let ask = |manifest: Vec<u8>| {
+        let request = CheckCompatibilityRequest {
+            image: Some(Image::Manifest(manifest)),
+            ..CheckCompatibilityRequest::default()
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+        runtime.block_on(async { Client::connect(daemon).await.provisioning().check_compatibility(request).await })
+    };
+    let answer = ask(manifest).expect("judged").into_inner();
+    assert!(answer.inspection.is_none(), "nothing was looked into");
+    let findings = answer.compatibility.expect("a judgement").findings;
+    let open: Vec<_> =
+        findings.iter().filter(|judged| judged.open).filter_map(|judged| judged.finding.as_ref()).collect();
+    assert!(open.iter().any(|finding| finding.id == "HW-09"), "{findings:?}");
+    let model = findings.iter().find(|judged| judged.finding.as_ref().is_some_and(|finding| finding.id == "HW-01"));
+    let model = model.expect("a finding of the model");
+    assert!(!model.open && model.finding.as_ref().is_some_and(|finding| !finding.remedy.is_empty()), "{model:?}");
+    let malformed = ask(b"{}".to_vec()).expect_err("no manifest");
+    assert_eq!(malformed.code(), tonic::Code::InvalidArgument, "{malformed:?}");
+}
+
 /// An install of what no server has is refused before it begins.
 fn install_elsewhere(daemon: &Daemon, disk: &LoopDisk) {
     let options = ["--repository", "main", "--inspection", "off"];
@@ -148,6 +177,7 @@ fn an_image_is_judged_for_this_server_for_another_and_before_it_is_written() {
     let daemon = Daemon::start_with(&format!("allow_loop_devices = true\n{}", repository.table()));
     let disk = LoopDisk::new(5 * GIB);
     judge_here(&repository, &facts, &daemon, &disk);
+    judge_manifest(dir.path(), &repository, &daemon);
     install_elsewhere(&daemon, &disk);
 }
 
