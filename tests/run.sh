@@ -18,6 +18,7 @@ tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
 image=$!
 tests/fixtures/garage.sh "$BMS_FIXTURES"
 tests/fixtures/broken-images.sh "$BMS_FIXTURES"
+cargo test --locked --no-run "$@"
 wait "$image"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
 cargo test --locked "$@" -- --include-ignored
