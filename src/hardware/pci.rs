@@ -40,7 +40,8 @@ pub struct PciIds {
     pub subsystem_device: PciId,
 }
 
-/// What the ids of a PCI device mean, by the table that is built in; missing if it does not know them.
+/// What the ids of a PCI device mean, by the table of the PCI ID Project on the server; missing without it, or if it does
+/// not know them.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PciNames {
