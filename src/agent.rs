@@ -10,7 +10,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, unix_seconds};
-use crate::compatibility::{Admission, Case, Incompatible, Judgement};
+use crate::compatibility::{Admission, Case, Judgement};
 use crate::disk::direct::DirectDevice;
 use crate::disk::discovery::{Discovery, Disk, Refusal};
 use crate::disk::guard;
@@ -191,8 +191,9 @@ impl Agent {
         let (policy, profile) = self.profile(&request.inspection)?;
         let plan = InstallPlan::new(seen, request.image, request.options, self.resources.max_groups())?;
         let case = self.case(&request.admission, Some(&surveyed.disk));
-        let judgement = case.judge(None).map_err(Incompatible::from)?;
-        judgement.admit()?;
+        let judgement = case.judge(None)?;
+        let refused = |why| AgentError::Incompatible { disk: surveyed.disk.name.clone(), why };
+        judgement.admit().map_err(refused)?;
         let plan = plan.inspected(policy, profile).admitted(request.admission.clone());
         Ok(Planned { plan, surveyed, case, judgement })
     }

@@ -1,7 +1,7 @@
 //! Why the agent refuses a call: the errors of all modules that a call goes through.
 
 use super::journal::JournalError;
-use crate::compatibility::Incompatible;
+use crate::compatibility::{Incompatible, OverrideInvalid};
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
 use crate::disk::selector::SelectorError;
@@ -28,8 +28,16 @@ pub enum AgentError {
     #[error(transparent)]
     Plan(#[from] PlanError),
     /// The image does not fit the server, or that is not known.
+    #[error("nothing was written to disk {disk}: {why}")]
+    Incompatible {
+        /// Kernel name of the disk that it was for.
+        disk: String,
+        /// What does not fit.
+        why: Incompatible,
+    },
+    /// An override makes no sense.
     #[error(transparent)]
-    Incompatible(#[from] Incompatible),
+    Override(#[from] OverrideInvalid),
     /// The plan token does not hold.
     #[error(transparent)]
     Token(#[from] TokenError),
@@ -103,7 +111,8 @@ impl AgentError {
             Self::Discovery(error) => Ok(error),
             Self::Selector(error) => Ok(error),
             Self::Plan(error) => Ok(error),
-            Self::Incompatible(error) => Ok(error),
+            Self::Incompatible { why, .. } => Ok(why),
+            Self::Override(error) => Ok(error),
             Self::Token(error) => Ok(error),
             Self::Guard(error) => Ok(error),
             Self::Registry(error) => Ok(error),
@@ -132,6 +141,7 @@ impl DomainError for AgentError {
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::NoRecord { disk } => vec![("disk", disk.clone())],
+            Self::Incompatible { disk, why } => why.metadata().into_iter().chain([("disk", disk.clone())]).collect(),
             Self::RepositoryUnknown { repository, known } => {
                 vec![("repository", repository.clone()), ("known", known.clone())]
             }
@@ -142,7 +152,7 @@ impl DomainError for AgentError {
             Self::Discovery(_)
             | Self::Selector(_)
             | Self::Plan(_)
-            | Self::Incompatible(_)
+            | Self::Override(_)
             | Self::Token(_)
             | Self::Guard(_)
             | Self::Registry(_)

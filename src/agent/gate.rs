@@ -5,7 +5,7 @@ use tokio_util::sync::CancellationToken;
 use super::error::AgentError;
 use super::inspect::Inspection;
 use super::{Agent, ImageSource};
-use crate::compatibility::{Admission, Case, Incompatible, Judgement, Override, Requirements};
+use crate::compatibility::{Admission, Case, Judgement, Override, Requirements};
 use crate::disk::discovery::Disk;
 use crate::disk::selector::Selector;
 use crate::image::manifest::Manifest;
@@ -72,7 +72,7 @@ impl Agent {
             }
         };
         let examination = inspection.as_ref().map(|inspection| &inspection.examination);
-        let judgement = case.judge(examination).map_err(Incompatible::from)?;
+        let judgement = case.judge(examination)?;
         Ok(Compatibility { judgement, inspection })
     }
 

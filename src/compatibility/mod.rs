@@ -94,11 +94,6 @@ impl Judgement {
         };
         self.findings.iter().filter_map(text).collect()
     }
-
-    /// The overrides that made a difference: ids of findings, and by whom.
-    pub fn used_overrides(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.findings.iter().filter_map(|judged| Some((judged.finding.id.as_str(), judged.overridden_by.as_deref()?)))
-    }
 }
 
 /// Judges whether an image fits a server.

@@ -215,9 +215,11 @@ fn no_file_of_the_host_is_looked_at_whatever_links_say() {
 
     let log = fs::read_to_string(log).expect("read");
     let (_, after) = log.split_once("seccomp(SECCOMP_SET_MODE_FILTER").expect("a sandbox");
-    let call = |line: &str| line.split_once(' ').map(|(_, call)| call.split('(').next().unwrap_or_default().to_owned());
+    // strace pads short process ids, so there may be more than one space after them.
+    let call =
+        |line: &str| line.split_whitespace().nth(1).map(|call| call.split('(').next().unwrap_or_default().to_owned());
     let mut calls: Vec<_> = after.lines().skip(1).filter_map(call).collect();
     assert!(calls.iter().filter(|call| *call == "read").count() > 5, "it asks for bytes: {after}");
-    calls.retain(|call| !["read", "write", "mmap", "munmap", "close", "+++"].contains(&call.trim()));
-    assert!(calls.iter().all(|call| call.starts_with("+++")), "{calls:?}");
+    calls.retain(|call| !["read", "write", "mmap", "munmap", "close", "+++"].contains(&call.as_str()));
+    assert!(calls.is_empty(), "{calls:?}");
 }

@@ -247,3 +247,9 @@ pub(super) fn examination() -> Examination {
         fetched_bytes: 0,
     }
 }
+
+/// The overrides that made a difference: ids of findings, and by whom.
+pub(super) fn used_overrides(judgement: &Judgement) -> Vec<(&str, &str)> {
+    let findings = judgement.findings.iter();
+    findings.filter_map(|judged| Some((judged.finding.id.as_str(), judged.overridden_by.as_deref()?))).collect()
+}

@@ -212,9 +212,12 @@ fn a_fifo_in_the_place_of_any_file_makes_nobody_wait() {
         let aside = root.join("aside");
         fs::rename(&path, &aside).expect("away");
         nix::unistd::mkfifo(&path, Mode::from_bits_truncate(0o600)).expect("mkfifo");
-        let inventory = take_in_time(&survey).unwrap_or_else(|| panic!("{} makes wait", path.display()));
-        let json = serde_json::to_string(&inventory).expect("JSON");
-        assert!(!json.contains("timed_out"), "{} makes wait: {json}", path.display());
+        // A busy machine may be late once; who waits for the other end of a FIFO is late every time.
+        let is_told = |_| {
+            let inventory = take_in_time(&survey).unwrap_or_else(|| panic!("{} makes wait", path.display()));
+            !serde_json::to_string(&inventory).expect("JSON").contains("timed_out")
+        };
+        assert!((0..5).any(is_told), "{} makes wait", path.display());
         fs::rename(&aside, &path).expect("back");
     }
 }

@@ -202,3 +202,6 @@ fn bracket(pattern: &[u8], byte: u8) -> Option<(usize, bool)> {
     }
     Some((end + 1, is_in != negated))
 }
+
+#[cfg(test)]
+mod tests;
