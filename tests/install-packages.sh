@@ -45,8 +45,9 @@ if [[ ! -e /usr/sbin/policy-rc.d ]]; then
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d
 fi
+# All of them are named, not only what is missing: to install one, apt may remove another that nobody asked it to keep.
 install() {
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
 }
 echo "installing ${missing[*]}"
 # A fresh machine has no package lists, or old ones that name versions the mirror no longer has.
