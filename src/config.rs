@@ -19,6 +19,7 @@ use crate::inspect::profile::{self, Profile};
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
+use crate::rpc::role::Role;
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
 pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
@@ -36,6 +37,8 @@ pub struct Config {
     /// Path of the Unix socket that the agent listens on.
     #[serde(deserialize_with = "absolute")]
     pub socket: PathBuf,
+    /// Roles of users on that socket, by name or number. Root and the agent's own user are admins.
+    pub unix_roles: BTreeMap<String, Role>,
     /// Directory of the agent's state.
     #[serde(deserialize_with = "absolute")]
     pub state_dir: PathBuf,
@@ -105,6 +108,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             socket: PathBuf::from("/run/bms-agent/agent.sock"),
+            unix_roles: BTreeMap::new(),
             state_dir: PathBuf::from("/var/lib/bms-agent"),
             memory_budget: 64 << 20,
             allow_loop_devices: false,
@@ -259,6 +263,7 @@ mod tests {
     use crate::net::allowed::AllowedUrls;
     use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
+    use crate::rpc::role::Role;
 
     fn load(content: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().expect("tempdir");
@@ -289,10 +294,12 @@ mod tests {
              [repositories.main]\nlocation = \"/srv/images\"\n\
              [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
              [compatibility]\naliases = \"/srv/aliases.toml\"\n\
+             [unix_roles]\nbackup = \"observer\"\n1000 = \"operator\"\n\
              [profiles.own]\nnetwork_mode = \"distributed\"\nsdi = \"sdi3.0\"\n",
         );
         let expected = Config {
             socket: PathBuf::from("/tmp/a.sock"),
+            unix_roles: BTreeMap::from([("backup".to_owned(), Role::Observer), ("1000".to_owned(), Role::Operator)]),
             state_dir: PathBuf::from("/srv/state"),
             memory_budget: 128 << 20,
             allow_loop_devices: true,
@@ -341,6 +348,7 @@ mod tests {
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),
+            ("[unix_roles]\nbackup = \"root\"", 2, "backup = \"root\"", "unknown variant `root`"),
             ("log = \"a\"\nlog = \"b\"", 2, "log = \"b\"", "duplicate key"),
             ("socket = ", 1, "socket =", ""),
             ("log = \"\u{1b}[2J", 1, "log = \"\\u{1b}[2J", ""),

@@ -25,6 +25,8 @@ use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
 use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
+use crate::rpc::listen;
+use crate::rpc::peer::{UnixRoles, UserUnknown};
 use crate::rpc::server::{self, ServeError};
 
 /// Workers where the configuration names none: enough to keep several requests at a disk, few enough for a small memory
@@ -62,6 +64,9 @@ pub enum DaemonError {
     /// The operator's aliases make no sense.
     #[error(transparent)]
     Aliases(#[from] AliasError),
+    /// A user of the configuration is none.
+    #[error(transparent)]
+    User(#[from] UserUnknown),
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
@@ -74,7 +79,7 @@ impl DaemonError {
     /// Whether what the operator wrote is wrong: to start again cannot help.
     pub const fn is_configuration(&self) -> bool {
         match self {
-            Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) => true,
+            Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) | Self::User(_) => true,
             Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) | Self::Process(_) => false,
         }
     }
@@ -100,7 +105,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 
 async fn serve(config: &Config) -> Result<(), DaemonError> {
     let agent = Arc::new(build(config)?);
-    let listener = server::listen(&config.socket).await?;
+    let listener = listen::listen_unix(&config.socket, UnixRoles::resolve(&config.unix_roles)?).await?;
     let stop = CancellationToken::new();
     let server = tokio::spawn(server::serve(agent.clone(), listener, stop.clone()));
     let mut terminate = signal(SignalKind::terminate())?;

@@ -66,7 +66,11 @@ reasons! {
     /// The request id belongs to another request.
     RequestIdReused = "REQUEST_ID_REUSED", InvalidRequest, "use a new UUID for a new request";
     /// The caller is not who may call.
-    PeerNotAllowed = "PEER_NOT_ALLOWED", PermissionDenied, "call as root or as the user that runs the agent";
+    PeerNotAllowed = "PEER_NOT_ALLOWED", PermissionDenied, "call as root, as the user that runs the agent, or as one that unix_roles of its configuration names";
+    /// The caller's role does not allow the call.
+    RoleRequired = "ROLE_REQUIRED", PermissionDenied, "call with a certificate or as a user of the role that the message names";
+    /// Too many calls of one connection at once.
+    CallLimit = "CALL_LIMIT", Exhausted, "wait until calls of this connection are answered";
 
     /// No disk matches the selector.
     DiskNotFound = "DISK_NOT_FOUND", NotFound, "compare the selector with `bmsctl disk list`";

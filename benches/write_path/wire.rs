@@ -1,11 +1,13 @@
 //! Both ends of the wire: the server on a thread of its own, a client like `bmsctl`, and a server that only listens.
 
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bms_agent::agent::Agent;
+use bms_agent::rpc::peer::UnixRoles;
 use bms_agent::rpc::proto::longrunning::Operation;
 use bms_agent::rpc::proto::longrunning::operation::Result as Ended;
 use bms_agent::rpc::proto::v1::provisioning_service_client::ProvisioningServiceClient;
@@ -17,9 +19,9 @@ use bms_agent::rpc::proto::v1::{
     InspectImageResponse, InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest,
     PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
-use bms_agent::rpc::server;
+use bms_agent::rpc::{listen, server};
 use hyper_util::rt::TokioIo;
-use tokio::net::UnixStream;
+use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::{ReceiverStream, UnixListenerStream};
@@ -64,7 +66,7 @@ impl Serving {
     /// The agent's server.
     pub(crate) fn agent(socket: &Path, agent: Arc<Agent>) -> Result<Self, Failure> {
         let (runtime, stop) = (runtime()?, CancellationToken::new());
-        let listener = runtime.block_on(server::listen(socket))?;
+        let listener = runtime.block_on(listen::listen_unix(socket, UnixRoles::resolve(&BTreeMap::new())?))?;
         Self::start(socket, runtime, stop.clone(), server::serve(agent, listener, stop))
     }
 
@@ -89,7 +91,7 @@ impl Serving {
     /// A server that drops all that is pushed to it.
     pub(crate) fn null_sink(socket: &Path, tuning: Tuning) -> Result<Self, Failure> {
         let (runtime, stop) = (runtime()?, CancellationToken::new());
-        let listener = runtime.block_on(server::listen(socket))?;
+        let listener = runtime.block_on(async { UnixListener::bind(socket) })?;
         let mut server = match tuning {
             Tuning::Ours => Server::builder()
                 .max_frame_size(FRAME_BYTES)

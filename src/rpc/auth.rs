@@ -1,65 +1,166 @@
-//! Who may call: on the Unix socket, root and the user that runs the agent, by what the kernel says of the peer.
+//! Who may call what: the layer before all services. It knows the peer of the connection and the path of the method.
 
-use tonic::transport::server::UdsConnectInfo;
+use std::task::{Context, Poll};
+
+use futures_util::future::BoxFuture;
+use tonic::body::Body;
 use tonic::{Request, Status};
+use tower::{Layer, Service};
 
+use super::peer::{Peer, Who};
 use super::refuse;
+use super::role::{Method, Role};
 use crate::reason::{DomainError, Reason};
 
 #[derive(Debug, thiserror::Error)]
-enum PeerError {
+enum AccessError {
     #[error("user {uid} may not call the agent")]
     User { uid: u32 },
-    #[error("the kernel does not say who is calling")]
+    #[error("it is not known who is calling")]
     Unknown,
+    #[error("this needs the role {role}")]
+    Role { role: Role },
+    #[error("too many calls of this connection wait for their answer")]
+    Calls,
 }
 
-impl DomainError for PeerError {
+impl DomainError for AccessError {
     fn reason(&self) -> Reason {
-        Reason::PeerNotAllowed
+        match self {
+            Self::User { .. } | Self::Unknown => Reason::PeerNotAllowed,
+            Self::Role { .. } => Reason::RoleRequired,
+            Self::Calls => Reason::CallLimit,
+        }
     }
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
             Self::User { uid } => vec![("uid", uid.to_string())],
-            Self::Unknown => Vec::new(),
+            Self::Role { role } => vec![("role", role.to_string())],
+            Self::Unknown | Self::Calls => Vec::new(),
         }
     }
 }
 
-/// Lets a call pass, or not.
-pub(super) fn check_peer(request: Request<()>) -> Result<Request<()>, Status> {
-    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    match peer.map(|peer| peer.uid()) {
-        Some(uid) if may_call(uid, nix::unistd::geteuid().as_raw()) => Ok(request),
-        Some(uid) => Err(refuse(&PeerError::User { uid })),
-        None => Err(refuse(&PeerError::Unknown)),
+/// Lets a call pass to a method, or not. A path that leads nowhere is told so only to whom has a role.
+fn check(peer: Option<&Peer>, path: &str) -> Result<(), AccessError> {
+    let Some(peer) = peer else { return Err(AccessError::Unknown) };
+    let least = Method::of(path).map_or(Role::Observer, Role::least_for);
+    match (peer.role, &peer.who) {
+        (Some(role), _) if role >= least => Ok(()),
+        (Some(_), _) => Err(AccessError::Role { role: least }),
+        (None, &Who::User(uid)) => Err(AccessError::User { uid }),
     }
 }
 
 /// Who calls, for logs and for what is said of overrides.
 pub(super) fn caller<T>(request: &Request<T>) -> String {
-    let peer = request.extensions().get::<UdsConnectInfo>().and_then(|info| info.peer_cred);
-    peer.map_or_else(|| "unknown".to_owned(), |peer| format!("user {}", peer.uid()))
+    request.extensions().get::<Peer>().map_or_else(|| "unknown".to_owned(), Peer::name)
 }
 
-const fn may_call(uid: u32, own: u32) -> bool {
-    uid == 0 || uid == own
+/// What the caller may do, for [`check_overrides`].
+pub(super) fn role<T>(request: &Request<T>) -> Option<Role> {
+    request.extensions().get::<Peer>().and_then(|peer| peer.role)
+}
+
+/// To say that a finding shall not count is for admins.
+pub(super) fn check_overrides(role: Option<Role>, overrides: &[String]) -> Result<(), Status> {
+    if overrides.is_empty() || role == Some(Role::Admin) {
+        Ok(())
+    } else {
+        Err(refuse(&AccessError::Role { role: Role::Admin }))
+    }
+}
+
+/// The layer.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct AccessLayer;
+
+impl<S> Layer<S> for AccessLayer {
+    type Service = Access<S>;
+
+    fn layer(&self, inner: S) -> Access<S> {
+        Access { inner }
+    }
+}
+
+/// What stands before a service.
+#[derive(Debug, Clone)]
+pub(super) struct Access<S> {
+    inner: S,
+}
+
+impl<S> Service<http::Request<Body>> for Access<S>
+where
+    S: Service<http::Request<Body>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
+    S::Error: Send + 'static,
+{
+    type Response = http::Response<Body>;
+    type Error = S::Error;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, S::Error>>;
+
+    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(context)
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        let peer = request.extensions().get::<Peer>();
+        let call =
+            check(peer, request.uri().path()).and_then(|()| peer.and_then(Peer::begin_call).ok_or(AccessError::Calls));
+        match call {
+            Ok(permit) => {
+                let answer = self.inner.call(request);
+                Box::pin(async move {
+                    let answer = answer.await;
+                    drop(permit);
+                    answer
+                })
+            }
+            Err(error) => Box::pin(std::future::ready(Ok(refuse(&error).into_http()))),
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{check_peer, may_call};
+    use tonic::Code;
+
+    use super::{AccessError, check, check_overrides};
+    use crate::reason::DomainError as _;
+    use crate::rpc::peer::{Peer, Who};
+    use crate::rpc::role::{Method, Role};
 
     #[test]
-    fn root_and_the_own_user_may_call() {
-        assert!(may_call(0, 0) && may_call(0, 990) && may_call(990, 990));
-        assert!(!may_call(1000, 0) && !may_call(1000, 990));
+    fn each_role_passes_to_the_methods_that_need_no_more() {
+        for &role in Role::ALL {
+            let peer = Peer::new(Who::User(7), Some(role));
+            for &method in Method::ALL {
+                let passed = check(Some(&peer), method.path()).is_ok();
+                assert_eq!(passed, role >= Role::least_for(method), "{role} {}", method.path());
+            }
+            assert!(check(Some(&peer), "/no/such").is_ok(), "the router says that there is no such method");
+        }
     }
 
     #[test]
-    fn a_caller_that_the_kernel_does_not_vouch_for_may_not() {
-        let status = check_peer(tonic::Request::new(())).expect_err("no peer");
-        assert_eq!(status.code(), tonic::Code::PermissionDenied);
+    fn who_has_no_role_or_is_not_known_passes_nowhere() {
+        let nobody = Peer::new(Who::User(7), None);
+        for path in Method::ALL.iter().map(|method| method.path()).chain(["/no/such"]) {
+            assert!(matches!(check(Some(&nobody), path), Err(AccessError::User { uid: 7 })), "{path}");
+            assert!(matches!(check(None, path), Err(AccessError::Unknown)), "{path}");
+        }
+    }
+
+    #[test]
+    fn overrides_are_for_admins() {
+        let overrides = ["COMPAT-MODEL".to_owned()];
+        for role in [None, Some(Role::Observer), Some(Role::Operator)] {
+            let status = check_overrides(role, &overrides).expect_err("no admin");
+            assert_eq!(status.code(), Code::PermissionDenied);
+            check_overrides(role, &[]).expect("nothing is overridden");
+        }
+        check_overrides(Some(Role::Admin), &overrides).expect("an admin");
+        assert_eq!(AccessError::Role { role: Role::Admin }.metadata(), [("role", "admin".to_owned())]);
     }
 }

@@ -30,8 +30,9 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::PlanInstallRequest>,
     ) -> Result<Response<v1::PlanInstallResponse>, Status> {
-        let caller = auth::caller(&request);
+        let (caller, role) = (auth::caller(&request), auth::role(&request));
         let v1::PlanInstallRequest { disk, image, options, source } = request.into_inner();
+        auth::check_overrides(role, overridden(options.as_ref()))?;
         let agent = self.0.clone();
         let (planned, found) = if source.is_none() {
             let request = convert::install_request(disk, image, options, &caller).map_err(|error| refuse(&error))?;
@@ -55,8 +56,9 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::InstallImageRequest>,
     ) -> Result<Response<longrunning::Operation>, Status> {
-        let caller = auth::caller(&request);
+        let (caller, role) = (auth::caller(&request), auth::role(&request));
         let mut request = request.into_inner();
+        auth::check_overrides(role, overridden(request.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let token = std::mem::take(&mut request.plan_token);
         let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
@@ -106,8 +108,10 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::CheckCompatibilityRequest>,
     ) -> Result<Response<v1::CheckCompatibilityResponse>, Status> {
-        let caller = auth::caller(&request);
-        let request = compatibility::request(request.into_inner(), &caller).map_err(|error| refuse(&error))?;
+        let (caller, role) = (auth::caller(&request), auth::role(&request));
+        let request = request.into_inner();
+        auth::check_overrides(role, &request.overrides)?;
+        let request = compatibility::request(request, &caller).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let checked = match &request.candidate {
             Candidate::Image(_) => inspect::in_turn(move |cancel| agent.check_compatibility(&request, cancel)).await?,
@@ -123,9 +127,10 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<Streaming<v1::PushImageRequest>>,
     ) -> Result<Response<Self::PushImageStream>, Status> {
-        let caller = auth::caller(&request);
+        let (caller, role) = (auth::caller(&request), auth::role(&request));
         let mut messages = request.into_inner();
         let mut begin = begin_of(&mut messages).await?;
+        auth::check_overrides(role, overridden(begin.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let plan_token = std::mem::take(&mut begin.plan_token);
         let id = convert::request(&begin.request_id, &begin).map_err(|error| refuse(&error))?;
@@ -142,6 +147,11 @@ impl ProvisioningService for ProvisioningHandler {
         };
         Ok(Response::new(answers))
     }
+}
+
+/// The findings that shall not count.
+fn overridden(options: Option<&v1::InstallOptions>) -> &[String] {
+    options.map_or(&[], |options| &options.overrides)
 }
 
 /// The first message, which must be `begin`.

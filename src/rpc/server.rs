@@ -1,19 +1,17 @@
-//! The server: all services on one Unix socket, with every limit set.
+//! The server: all services, with every limit set, on the connections that `listen` gives.
 
 use std::io;
-use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::net::{UnixListener, UnixStream};
-use tokio_stream::wrappers::UnixListenerStream;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::auth::check_peer;
+use super::auth::AccessLayer;
 use super::disk::DiskHandler;
 use super::host::HostHandler;
+use super::listen::{self, UnixSocket};
 use super::operations::OperationsHandler;
 use super::proto::DESCRIPTORS;
 use super::proto::longrunning::operations_server::OperationsServer;
@@ -28,8 +26,10 @@ use crate::image::group::MAX_GROUP_BYTES;
 
 /// Most streams of one connection.
 const MAX_STREAMS: u32 = 64;
-/// Most calls of one connection that are answered at once; more are refused, not queued.
-const MAX_CALLS: usize = 32;
+/// How old a connection becomes before no call can begin on it, and how long those that run may go on: an image can take
+/// hours. With a certificate that is no longer valid, calls begin for an hour at most.
+const MAX_AGE: Duration = Duration::from_secs(3600);
+const MAX_AGE_GRACE: Duration = Duration::from_secs(12 * 3600);
 /// Longest message but for pushes, in bytes.
 const MAX_MESSAGE: usize = 256 << 10;
 /// Room for the fields around a group, in bytes.
@@ -66,33 +66,11 @@ pub enum ServeError {
     Reflection(#[from] tonic_reflection::server::Error),
 }
 
-/// Listens on a Unix socket that only its owner may use. A socket that a dead process left behind is replaced.
-///
-/// # Errors
-/// If the path cannot be used, or somebody listens there.
-pub async fn listen(path: &Path) -> Result<UnixListener, ServeError> {
-    let fail = |source| ServeError::Listen { path: path.to_owned(), source };
-    if UnixStream::connect(path).await.is_ok() {
-        return Err(ServeError::InUse { path: path.to_owned() });
-    }
-    match std::fs::symlink_metadata(path) {
-        Ok(old) if old.file_type().is_socket() => std::fs::remove_file(path).map_err(fail)?,
-        Ok(_) => return Err(fail(io::Error::new(io::ErrorKind::AlreadyExists, "it is no socket"))),
-        Err(_) => {}
-    }
-    // Made under another name, so that nobody can connect before the mode is set.
-    let hidden = path.with_extension(format!("new-{}", std::process::id()));
-    let listener = UnixListener::bind(&hidden).map_err(fail)?;
-    std::fs::set_permissions(&hidden, std::fs::Permissions::from_mode(0o600)).map_err(fail)?;
-    std::fs::rename(&hidden, path).map_err(fail)?;
-    Ok(listener)
-}
-
 /// Serves until `stop` is set; calls that run are finished.
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn serve(agent: Arc<Agent>, listener: UnixListener, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(agent: Arc<Agent>, unix: UnixSocket, stop: CancellationToken) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ProvisioningServiceServer<ProvisioningHandler>>().await;
     let reflection =
@@ -100,8 +78,10 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener, stop: Cancellation
     let push_message = usize::try_from(MAX_GROUP_BYTES).unwrap_or(usize::MAX).saturating_add(MESSAGE_OVERHEAD);
     let provisioning =
         ProvisioningServiceServer::new(ProvisioningHandler(agent.clone())).max_decoding_message_size(push_message);
+    let (sender, incoming) = listen::channel();
+    tokio::spawn(unix.accept(sender));
     limits(Server::builder())
-        .layer(tonic::service::InterceptorLayer::new(check_peer))
+        .layer(AccessLayer)
         .add_service(health_service)
         .add_service(reflection)
         .add_service(HostServiceServer::new(HostHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
@@ -109,7 +89,7 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener, stop: Cancellation
         .add_service(provisioning)
         .add_service(OperationServiceServer::new(WatchHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(OperationsServer::new(OperationsHandler(agent)).max_decoding_message_size(MAX_MESSAGE))
-        .serve_with_incoming_shutdown(UnixListenerStream::new(listener), stop.cancelled_owned())
+        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
         .await?;
     Ok(())
 }
@@ -118,8 +98,8 @@ pub async fn serve(agent: Arc<Agent>, listener: UnixListener, stop: Cancellation
 fn limits(server: Server) -> Server {
     server
         .max_concurrent_streams(MAX_STREAMS)
-        .concurrency_limit_per_connection(MAX_CALLS)
-        .load_shed(true)
+        .max_connection_age(MAX_AGE)
+        .max_connection_age_grace(MAX_AGE_GRACE)
         .http2_max_header_list_size(MAX_HEADERS)
         .http2_max_pending_accept_reset_streams(Some(20))
         .http2_max_local_error_reset_streams(Some(64))

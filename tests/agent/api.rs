@@ -5,8 +5,9 @@ use std::process::Command;
 
 use bms_agent::rpc::proto::longrunning::{DeleteOperationRequest, GetOperationRequest, ListOperationsRequest};
 use bms_agent::rpc::proto::v1::{
-    BootMode, GetHostRequest, ListDisksRequest, ListDisksResponse, Transport, WatchOperationRequest,
+    BootMode, GetHostRequest, ListDisksRequest, ListDisksResponse, PushImageRequest, Transport, WatchOperationRequest,
 };
+use tokio_stream::wrappers::ReceiverStream;
 use tonic::Code;
 use tonic::codegen::http::uri::PathAndQuery;
 use tonic_health::pb::HealthCheckRequest;
@@ -210,23 +211,66 @@ fn the_socket_is_for_its_owner_alone_and_the_peer_is_checked_besides() {
     assert_eq!(socket.metadata().expect("socket").mode() & 0o7777, 0o600);
     let open = |mode| std::fs::Permissions::from_mode(mode);
     std::fs::set_permissions(socket.parent().expect("directory"), open(0o755)).expect("mode");
-    let refused = as_nobody(&daemon);
+    let refused = as_nobody(&daemon, &["host", "show"]);
     assert_eq!(refused.status.code(), Some(3), "the file's mode stops them");
     // Were somebody to open the file, the kernel's word on who is calling would stop them still.
     std::fs::set_permissions(&socket, open(0o666)).expect("mode");
-    let refused = as_nobody(&daemon);
+    let refused = as_nobody(&daemon, &["host", "show"]);
     assert_eq!(refused.status.code(), Some(2));
     let said = String::from_utf8_lossy(&refused.stderr);
     assert!(said.contains("PEER_NOT_ALLOWED") && said.contains("65534"), "{said}");
     daemon.ctl(&["host", "show"]).done();
 }
 
-/// Runs `bmsctl host show` as a user who may not.
-fn as_nobody(daemon: &Daemon) -> std::process::Output {
+#[test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+fn a_user_with_a_role_may_do_what_the_role_may_and_no_more() {
+    let daemon = Daemon::start_with("[unix_roles]\nnobody = \"observer\"");
+    assert_eq!(daemon.socket().metadata().expect("socket").mode() & 0o7777, 0o666);
+    std::fs::set_permissions(daemon.socket().parent().expect("directory"), std::fs::Permissions::from_mode(0o755))
+        .expect("mode");
+    let shown = as_nobody(&daemon, &["host", "show"]);
+    assert!(shown.status.success(), "{}", String::from_utf8_lossy(&shown.stderr));
+    let refused = as_nobody(&daemon, &["operation", "cancel", "operations/none"]);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("ROLE_REQUIRED") && said.contains("operator"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+async fn more_calls_of_one_connection_than_there_may_be_are_refused_and_the_connection_lives() {
+    let daemon = Daemon::start_with("allow_loop_devices = true");
+    let client = Client::connect(&daemon).await;
+    // A push that says nothing waits for its first message for 10 s.
+    let mut silent = Vec::new();
+    let mut calls = tokio::task::JoinSet::new();
+    for _ in 0..40 {
+        let (sender, receiver) = tokio::sync::mpsc::channel::<PushImageRequest>(1);
+        silent.push(sender);
+        let mut provisioning = client.provisioning();
+        calls.spawn(async move { provisioning.push_image(ReceiverStream::new(receiver)).await.map(drop) });
+    }
+    for _ in 0..8 {
+        let status = calls.join_next().await.expect("a call").expect("no panic").expect_err("too many");
+        let fault = Fault::from(status);
+        assert_eq!((fault.code, fault.reason.as_str()), (Code::ResourceExhausted, "CALL_LIMIT"));
+    }
+    drop(silent);
+    while let Some(ended) = calls.join_next().await {
+        assert_eq!(ended.expect("no panic").expect_err("no begin").code(), Code::InvalidArgument);
+    }
+    client.hosts().get_host(GetHostRequest::default()).await.expect("the same connection");
+}
+
+/// Runs `bmsctl` as a user who is neither root nor the agent's.
+fn as_nobody(daemon: &Daemon, arguments: &[&str]) -> std::process::Output {
     // A copy where everybody may run it: the build's own directory may be closed to others.
     let program = daemon.socket().with_file_name("bmsctl");
-    std::fs::copy(env!("CARGO_BIN_EXE_bmsctl"), &program).expect("copy");
+    if !program.exists() {
+        std::fs::copy(env!("CARGO_BIN_EXE_bmsctl"), &program).expect("copy");
+    }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).arg("--socket");
-    command.arg(daemon.socket()).args(["host", "show"]).output().expect("setpriv")
+    command.arg(daemon.socket()).args(arguments).output().expect("setpriv")
 }
