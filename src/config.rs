@@ -19,6 +19,7 @@ use crate::inspect::profile::{self, Profile};
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
+use crate::rpc::listen::TcpTable;
 use crate::rpc::role::Role;
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
@@ -39,6 +40,8 @@ pub struct Config {
     pub socket: PathBuf,
     /// Roles of users on that socket, by name or number. Root and the agent's own user are admins.
     pub unix_roles: BTreeMap<String, Role>,
+    /// TCP with mutual TLS; there is none without.
+    pub tcp: Option<TcpTable>,
     /// Directory of the agent's state.
     #[serde(deserialize_with = "absolute")]
     pub state_dir: PathBuf,
@@ -109,6 +112,7 @@ impl Default for Config {
         Self {
             socket: PathBuf::from("/run/bms-agent/agent.sock"),
             unix_roles: BTreeMap::new(),
+            tcp: None,
             state_dir: PathBuf::from("/var/lib/bms-agent"),
             memory_budget: 64 << 20,
             allow_loop_devices: false,
@@ -263,6 +267,7 @@ mod tests {
     use crate::net::allowed::AllowedUrls;
     use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
+    use crate::rpc::listen::TcpTable;
     use crate::rpc::role::Role;
 
     fn load(content: &str) -> Result<Config, ConfigError> {
@@ -295,11 +300,20 @@ mod tests {
              [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
              [compatibility]\naliases = \"/srv/aliases.toml\"\n\
              [unix_roles]\nbackup = \"observer\"\n1000 = \"operator\"\n\
+             [tcp]\nlisten = [\"[::1]:7000\"]\ncertificate = \"/etc/cert.pem\"\nkey = \"tls.key\"\n\
+             client_ca = \"/etc/clients.pem\"\ncrl = \"/etc/crl.pem\"\n\
              [profiles.own]\nnetwork_mode = \"distributed\"\nsdi = \"sdi3.0\"\n",
         );
         let expected = Config {
             socket: PathBuf::from("/tmp/a.sock"),
             unix_roles: BTreeMap::from([("backup".to_owned(), Role::Observer), ("1000".to_owned(), Role::Operator)]),
+            tcp: Some(TcpTable {
+                listen: vec!["[::1]:7000".parse().expect("an address")],
+                certificate: PathBuf::from("/etc/cert.pem"),
+                key: PathBuf::from("tls.key"),
+                client_ca: PathBuf::from("/etc/clients.pem"),
+                crl: Some(PathBuf::from("/etc/crl.pem")),
+            }),
             state_dir: PathBuf::from("/srv/state"),
             memory_budget: 128 << 20,
             allow_loop_devices: true,
@@ -348,6 +362,7 @@ mod tests {
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),
+            ("[tcp]\ncertificate = \"/c\"\nkey = \"/k\"", 1, "[tcp]", "missing field `client_ca`"),
             ("[unix_roles]\nbackup = \"root\"", 2, "backup = \"root\"", "unknown variant `root`"),
             ("log = \"a\"\nlog = \"b\"", 2, "log = \"b\"", "duplicate key"),
             ("socket = ", 1, "socket =", ""),

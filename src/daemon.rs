@@ -25,7 +25,7 @@ use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
 use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
-use crate::rpc::listen;
+use crate::rpc::listen::{self, Inherited, Listeners, TcpSockets, TlsError, UnixSocket};
 use crate::rpc::peer::{UnixRoles, UserUnknown};
 use crate::rpc::server::{self, ServeError};
 
@@ -80,6 +80,7 @@ impl DaemonError {
     pub const fn is_configuration(&self) -> bool {
         match self {
             Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) | Self::User(_) => true,
+            Self::Serve(ServeError::Tls(_)) => true,
             Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) | Self::Process(_) => false,
         }
     }
@@ -105,9 +106,11 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 
 async fn serve(config: &Config) -> Result<(), DaemonError> {
     let agent = Arc::new(build(config)?);
-    let listener = listen::listen_unix(&config.socket, UnixRoles::resolve(&config.unix_roles)?).await?;
+    let (listeners, is_own) = listeners(config).await?;
+    let reload = listeners.tcp.as_ref().map(TcpSockets::reload).unwrap_or_default();
+    let mut hangup = signal(SignalKind::hangup())?;
     let stop = CancellationToken::new();
-    let server = tokio::spawn(server::serve(agent.clone(), listener, stop.clone()));
+    let server = tokio::spawn(server::serve(agent.clone(), listeners, stop.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     notify(NotifyState::Ready);
@@ -116,20 +119,41 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     drop(tokio::task::spawn_blocking(move || resuming.resume()));
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "ready");
     let mut server = server;
-    tokio::select! {
-        ended = &mut server => return joined(ended),
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
+    loop {
+        tokio::select! {
+            ended = &mut server => return joined(ended),
+            _ = hangup.recv() => reload.notify_one(),
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+        }
     }
     notify(NotifyState::Stopping);
     drain(&agent.registry, Duration::from_secs(config.drain_seconds)).await;
     stop.cancel();
     // Watchers and pushes have seen the end of their operations by now; a connection that is merely open is not waited for.
     let ended = tokio::time::timeout(GOODBYE, server).await;
-    if let Err(error) = std::fs::remove_file(&config.socket) {
+    if is_own && let Err(error) = std::fs::remove_file(&config.socket) {
         tracing::warn!(%error, "cannot remove the socket");
     }
     ended.map_or(Ok(()), joined)
+}
+
+/// What is listened on, and whether the Unix socket is the agent's own rather than systemd's.
+async fn listeners(config: &Config) -> Result<(Listeners, bool), DaemonError> {
+    let inherited = Inherited::take()?;
+    let roles = UnixRoles::resolve(&config.unix_roles)?;
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let tcp = match &config.tcp {
+        Some(table) => Some(TcpSockets::listen(table, credentials.as_deref(), inherited.tcp)?),
+        None if inherited.tcp.is_empty() => None,
+        None => return Err(ServeError::from(TlsError::NoTable).into()),
+    };
+    let is_own = inherited.unix.is_none();
+    let unix = match inherited.unix {
+        Some(listener) => UnixSocket::inherited(listener, roles),
+        None => listen::listen_unix(&config.socket, roles).await?,
+    };
+    Ok((Listeners { unix, tcp }, is_own))
 }
 
 fn joined(ended: Result<Result<(), ServeError>, tokio::task::JoinError>) -> Result<(), DaemonError> {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use bms_agent::agent::Agent;
+use bms_agent::rpc::listen::{self, Listeners};
 use bms_agent::rpc::peer::UnixRoles;
 use bms_agent::rpc::proto::longrunning::Operation;
 use bms_agent::rpc::proto::longrunning::operation::Result as Ended;
@@ -19,7 +20,7 @@ use bms_agent::rpc::proto::v1::{
     InspectImageResponse, InstallImageRequest, PlanInstallRequest, PlanInstallResponse, PushBegin, PushImageRequest,
     PushImageResponse, StreamCaptureRequest, StreamCaptureResponse,
 };
-use bms_agent::rpc::{listen, server};
+use bms_agent::rpc::server;
 use hyper_util::rt::TokioIo;
 use tokio::net::{UnixListener, UnixStream};
 use tokio::runtime::{Builder, Runtime};
@@ -67,7 +68,8 @@ impl Serving {
     pub(crate) fn agent(socket: &Path, agent: Arc<Agent>) -> Result<Self, Failure> {
         let (runtime, stop) = (runtime()?, CancellationToken::new());
         let listener = runtime.block_on(listen::listen_unix(socket, UnixRoles::resolve(&BTreeMap::new())?))?;
-        Self::start(socket, runtime, stop.clone(), server::serve(agent, listener, stop))
+        let listeners = Listeners { unix: listener, tcp: None };
+        Self::start(socket, runtime, stop.clone(), server::serve(agent, listeners, stop))
     }
 
     /// Drives `server`, which ends when `stop` is set, on `runtime`.

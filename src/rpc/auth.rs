@@ -48,8 +48,8 @@ fn check(peer: Option<&Peer>, path: &str) -> Result<(), AccessError> {
     let least = Method::of(path).map_or(Role::Observer, Role::least_for);
     match (peer.role, &peer.who) {
         (Some(role), _) if role >= least => Ok(()),
-        (Some(_), _) => Err(AccessError::Role { role: least }),
         (None, &Who::User(uid)) => Err(AccessError::User { uid }),
+        (Some(_), _) | (None, Who::Certificate(_)) => Err(AccessError::Role { role: least }),
     }
 }
 

@@ -24,6 +24,8 @@ pub(super) struct Peer {
 pub(super) enum Who {
     /// A user of this machine; the kernel says so.
     User(u32),
+    /// Whoever has the key of a certificate, by its name.
+    Certificate(String),
 }
 
 impl Peer {
@@ -40,6 +42,7 @@ impl Peer {
     pub(super) fn name(&self) -> String {
         match &self.who {
             Who::User(uid) => format!("user {uid}"),
+            Who::Certificate(name) => format!("{name} ({})", self.role.map_or("no role", Role::name)),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The server: all services, with every limit set, on the connections that `listen` gives.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +12,7 @@ use tonic::transport::Server;
 use super::auth::AccessLayer;
 use super::disk::DiskHandler;
 use super::host::HostHandler;
-use super::listen::{self, UnixSocket};
+use super::listen::{Listeners, TlsError};
 use super::operations::OperationsHandler;
 use super::proto::DESCRIPTORS;
 use super::proto::longrunning::operations_server::OperationsServer;
@@ -52,6 +53,17 @@ pub enum ServeError {
         /// Why.
         source: io::Error,
     },
+    /// The address cannot be had.
+    #[error("cannot listen on {address}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Certificates and the like cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
     /// Another agent listens there.
     #[error("another process listens on {}", .path.display())]
     InUse {
@@ -70,7 +82,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// If the listener fails for good.
-pub async fn serve(agent: Arc<Agent>, unix: UnixSocket, stop: CancellationToken) -> Result<(), ServeError> {
+pub async fn serve(agent: Arc<Agent>, listeners: Listeners, stop: CancellationToken) -> Result<(), ServeError> {
     let (health, health_service) = tonic_health::server::health_reporter();
     health.set_serving::<ProvisioningServiceServer<ProvisioningHandler>>().await;
     let reflection =
@@ -78,8 +90,6 @@ pub async fn serve(agent: Arc<Agent>, unix: UnixSocket, stop: CancellationToken)
     let push_message = usize::try_from(MAX_GROUP_BYTES).unwrap_or(usize::MAX).saturating_add(MESSAGE_OVERHEAD);
     let provisioning =
         ProvisioningServiceServer::new(ProvisioningHandler(agent.clone())).max_decoding_message_size(push_message);
-    let (sender, incoming) = listen::channel();
-    tokio::spawn(unix.accept(sender));
     limits(Server::builder())
         .layer(AccessLayer)
         .add_service(health_service)
@@ -89,7 +99,7 @@ pub async fn serve(agent: Arc<Agent>, unix: UnixSocket, stop: CancellationToken)
         .add_service(provisioning)
         .add_service(OperationServiceServer::new(WatchHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(OperationsServer::new(OperationsHandler(agent)).max_decoding_message_size(MAX_MESSAGE))
-        .serve_with_incoming_shutdown(incoming, stop.cancelled_owned())
+        .serve_with_incoming_shutdown(listeners.accept(), stop.cancelled_owned())
         .await?;
     Ok(())
 }

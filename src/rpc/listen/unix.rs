@@ -9,7 +9,7 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::limit::Limit;
-use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure};
+use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure, hand_on};
 use crate::rpc::peer::{Peer, UnixRoles, Who};
 use crate::rpc::role::Role;
 use crate::rpc::server::ServeError;
@@ -46,6 +46,11 @@ pub async fn listen_unix(path: &Path, roles: UnixRoles) -> Result<UnixSocket, Se
 }
 
 impl UnixSocket {
+    /// A socket that somebody else listens on for us, and has the mode that they gave it.
+    pub const fn inherited(listener: UnixListener, roles: UnixRoles) -> Self {
+        Self { listener, roles }
+    }
+
     /// Accepts until the server is gone.
     pub(in crate::rpc) async fn accept(self, sender: Sender) {
         let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
@@ -72,17 +77,5 @@ impl UnixSocket {
                 Err(error) => after_failure(&error).await,
             }
         }
-    }
-}
-
-/// Gives a connection to the server as soon as it has begun.
-async fn hand_on(begun: impl Future<Output = io::Result<Connection>>, sender: Sender) {
-    match begun.await {
-        Ok(connection) => {
-            if sender.send(Ok(connection)).await.is_err() {
-                tracing::debug!("closed a connection: the agent is stopping");
-            }
-        }
-        Err(error) => tracing::debug!(%error, "closed a connection that did not begin with HTTP/2"),
     }
 }

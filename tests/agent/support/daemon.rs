@@ -94,6 +94,16 @@ impl Daemon {
         self.child = spawn(self.dir());
     }
 
+    /// How many descriptors it has open.
+    pub(crate) fn descriptors(&self) -> usize {
+        fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
+    }
+
+    /// Asks it to read its certificates again.
+    pub(crate) fn hang_up(&self) {
+        run("kill", &["-HUP", &self.child.id().to_string()]);
+    }
+
     /// Asks it to stop, and does not wait.
     pub(crate) fn ask_to_stop(&self) {
         run("kill", &["-TERM", &self.child.id().to_string()]);

@@ -12,6 +12,7 @@ pub(crate) mod image;
 mod machine;
 pub(crate) mod nginx;
 pub(crate) mod repository;
+pub(crate) mod secure;
 pub(crate) mod seed;
 pub(crate) mod server;
 pub(crate) mod site;
