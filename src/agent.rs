@@ -273,7 +273,7 @@ impl Agent {
         };
         let told: Vec<String> = self.lowered(plan.policy).into_iter().chain(overridden).collect();
         for text in &told {
-            tracing::warn!(operation = %operation.id, disk = plan.disk.name, "{text}");
+            tracing::warn!("{text}");
         }
         let report = job.run(feed)?;
         Ok(Outcome {
@@ -306,8 +306,7 @@ where
     let thread = std::thread::Builder::new().name(name.to_owned());
     let body = move || {
         let operation = running.operation().clone();
-        let span = tracing::info_span!("operation", id = %operation.id, disk = operation.disk, kind = ?operation.kind);
-        let _entered = span.enter();
+        let _entered = operation.span().entered();
         tracing::info!("began");
         let result = work(&operation).map_err(|error| Failure::from(&error));
         match &result {

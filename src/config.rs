@@ -21,6 +21,7 @@ use crate::pull::HttpTable;
 use crate::repository::Settings;
 use crate::rpc::listen::TcpTable;
 use crate::rpc::role::Role;
+use crate::telemetry::LogFormat;
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
 pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
@@ -55,6 +56,8 @@ pub struct Config {
     pub write_workers: Option<usize>,
     /// Which log lines are kept: a level, or a filter as of `tracing`.
     pub log: String,
+    /// Where log lines go, and in which form.
+    pub log_format: LogFormat,
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
@@ -118,6 +121,7 @@ impl Default for Config {
             allow_loop_devices: false,
             write_workers: None,
             log: "info".to_owned(),
+            log_format: LogFormat::Auto,
             drain_seconds: 80,
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
@@ -269,6 +273,7 @@ mod tests {
     use crate::repository::{Location, Settings};
     use crate::rpc::listen::TcpTable;
     use crate::rpc::role::Role;
+    use crate::telemetry::LogFormat;
 
     fn load(content: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().expect("tempdir");
@@ -293,7 +298,7 @@ mod tests {
     fn every_key_is_read() {
         let config = load(
             "socket = \"/tmp/a.sock\"\nstate_dir = \"/srv/state\"\nmemory_budget = \"128MiB\"\nallow_loop_devices = true\n\
-             write_workers = 4\nlog = \"debug,h2=warn\"\ndrain_seconds = 0\n\
+             write_workers = 4\nlog = \"debug,h2=warn\"\nlog_format = \"json\"\ndrain_seconds = 0\n\
              allowed_urls = [\"https://images.example/os/\"]\n\
              [http]\nca = \"/etc/ca.pem\"\nproxy = \"http://proxy:3128\"\nretry_seconds = 7\n\
              [repositories.main]\nlocation = \"/srv/images\"\n\
@@ -319,6 +324,7 @@ mod tests {
             allow_loop_devices: true,
             write_workers: Some(4),
             log: "debug,h2=warn".to_owned(),
+            log_format: LogFormat::Json,
             drain_seconds: 0,
             repositories: BTreeMap::from([(
                 "main".to_owned(),
@@ -359,6 +365,7 @@ mod tests {
             ("memory_budget = 1.5", 1, "memory_budget = 1.5", "a number of bytes"),
             ("allow_loop_devices = \"yes\"", 1, "allow_loop_devices = \"yes\"", "expected a boolean"),
             ("write_workers = 257", 1, "write_workers = 257", "more than 256 workers"),
+            ("log_format = \"xml\"", 1, "log_format = \"xml\"", "unknown variant `xml`"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),

@@ -8,6 +8,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{Agent, InspectionSettings, Journal, JournalError, SharedClock};
 use crate::clock::SystemClock;
@@ -27,7 +28,12 @@ use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
 use crate::rpc::listen::{self, Inherited, Listeners, TcpSockets, TlsError, UnixSocket};
 use crate::rpc::peer::{UnixRoles, UserUnknown};
+use crate::rpc::self_call::{SelfCallError, self_call};
 use crate::rpc::server::{self, ServeError};
+
+use self::pulse::{FIRST_CALL, Pulse, notify};
+
+mod pulse;
 
 /// Workers where the configuration names none: enough to keep several requests at a disk, few enough for a small memory
 /// budget.
@@ -70,6 +76,9 @@ pub enum DaemonError {
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// It does not answer itself.
+    #[error(transparent)]
+    SelfCall(#[from] SelfCallError),
     /// Signals or threads cannot be had.
     #[error("cannot set up the process")]
     Process(#[from] std::io::Error),
@@ -81,7 +90,8 @@ impl DaemonError {
         match self {
             Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) | Self::User(_) => true,
             Self::Serve(ServeError::Tls(_)) => true,
-            Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) | Self::Process(_) => false,
+            Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) => false,
+            Self::SelfCall(_) | Self::Process(_) => false,
         }
     }
 }
@@ -113,7 +123,12 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     let server = tokio::spawn(server::serve(agent.clone(), listeners, stop.clone()));
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    notify(NotifyState::Ready);
+    // Ready is who answers.
+    self_call(&config.socket, FIRST_CALL).await?;
+    notify(&[NotifyState::Ready]);
+    // Also while it stops: what hangs then is killed as well.
+    let pulse = Pulse { socket: config.socket.clone(), registry: agent.registry.clone() };
+    let pulse = AbortOnDropHandle::new(tokio::spawn(pulse.beat()));
     let resuming = agent.clone();
     // It looks at disks, which may take a while; whoever calls meanwhile is answered.
     drop(tokio::task::spawn_blocking(move || resuming.resume()));
@@ -127,8 +142,9 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
             _ = interrupt.recv() => break,
         }
     }
-    notify(NotifyState::Stopping);
+    notify(&[NotifyState::Stopping]);
     drain(&agent.registry, Duration::from_secs(config.drain_seconds)).await;
+    drop(pulse);
     stop.cancel();
     // Watchers and pushes have seen the end of their operations by now; a connection that is merely open is not waited for.
     let ended = tokio::time::timeout(GOODBYE, server).await;
@@ -216,12 +232,5 @@ async fn drain(registry: &Registry, limit: Duration) {
         tracing::warn!("operations take too long; cancelling them");
         registry.cancel_all();
         registry.idle().await;
-    }
-}
-
-/// Tells systemd; outside of it there is nobody to tell.
-fn notify(state: NotifyState<'_>) {
-    if let Err(error) = sd_notify::notify(&[state]) {
-        tracing::warn!(%error, "cannot tell systemd");
     }
 }

@@ -18,17 +18,21 @@ struct Arguments {
     /// Configuration file (TOML); without one, every key has its default.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
+    /// Where logs go, and in which form; instead of `log_format` in the configuration.
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<telemetry::LogFormat>,
 }
 
 fn main() -> ExitCode {
     if child::is_asked() {
         return child::serve();
     }
-    let config = match Config::load(Arguments::parse().config.as_deref()) {
+    let arguments = Arguments::parse();
+    let config = match Config::load(arguments.config.as_deref()) {
         Ok(config) => config,
         Err(error) => return fail(&error, EX_CONFIG),
     };
-    if let Err(error) = telemetry::init(&config.log) {
+    if let Err(error) = telemetry::init(&config.log, arguments.log_format.unwrap_or(config.log_format)) {
         return fail(&error, EX_CONFIG);
     }
     match daemon::run(&config) {

@@ -1,11 +1,30 @@
-//! Logs: to the journal where systemd keeps one for us, else to standard error.
+//! Logs: to the journal where systemd keeps one for us, else to standard error, as text or as JSON.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
 
+use serde::Deserialize;
+use tracing_subscriber::fmt::format::JsonFields;
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
-use tracing_subscriber::{EnvFilter, Layer as _, fmt};
+use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
+
+mod json;
+
+/// Where log lines go, and in which form.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// To the journal if it reads standard error, else text.
+    #[default]
+    Auto,
+    /// Text for people, on standard error.
+    Text,
+    /// One JSON object a line, on standard error.
+    Json,
+    /// To the journal, with every field of its own: `F_OPERATION`, `F_REQUEST_ID`.
+    Journal,
+}
 
 /// Logs that cannot be set up.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +37,9 @@ pub enum TelemetryError {
         /// Why.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// There is no journal.
+    #[error("there is no journal to log to")]
+    Journal(#[source] io::Error),
     /// Logs were set up before.
     #[error("logs are set up already")]
     Twice(#[from] TryInitError),
@@ -26,21 +48,30 @@ pub enum TelemetryError {
 /// Sends logs where they belong from now on. `filter` is a level, or a filter as of `tracing`.
 ///
 /// # Errors
-/// If the filter makes no sense, or logs were set up before.
-pub fn init(filter: &str) -> Result<(), TelemetryError> {
+/// If the filter makes no sense, there is no journal where one was asked for, or logs were set up before.
+pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    let journal = if is_journal() { tracing_journald::layer().ok() } else { None };
-    let layer = match journal {
-        Some(journal) => journal.boxed(),
-        // Colours are for people: in a file they are noise, and nobody finds `reason="DISK_BUSY"` among them.
-        None => {
-            let colours = io::stderr().is_terminal();
-            fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).boxed()
-        }
-    };
-    tracing_subscriber::registry().with(layer.with_filter(filter)).try_init()?;
+    tracing_subscriber::registry().with(layer(format)?.with_filter(filter)).try_init()?;
     Ok(())
+}
+
+fn layer(format: LogFormat) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {
+    Ok(match format {
+        LogFormat::Auto if is_journal() => tracing_journald::layer().map_or_else(|_none| text(), Layer::boxed),
+        LogFormat::Auto | LogFormat::Text => text(),
+        LogFormat::Json => {
+            let layer = fmt::layer().with_writer(io::stderr).with_ansi(false);
+            layer.fmt_fields(JsonFields::new()).event_format(json::JsonLine).boxed()
+        }
+        LogFormat::Journal => tracing_journald::layer().map_err(TelemetryError::Journal)?.boxed(),
+    })
+}
+
+fn text() -> Box<dyn Layer<Registry> + Send + Sync> {
+    // Colours are for people: in a file they are noise, and nobody finds `reason="DISK_BUSY"` among them.
+    let colours = io::stderr().is_terminal();
+    fmt::layer().with_writer(io::stderr).with_ansi(colours).with_target(false).boxed()
 }
 
 /// Whether the journal reads our standard error: systemd names its device and inode to the services that it starts

@@ -194,10 +194,12 @@ impl Agent {
         for pending in pending {
             let operation = pending.operation;
             match self.resume_one(pending) {
-                Ok(operation) => tracing::info!(id = %operation.id, disk = operation.disk, "goes on after a restart"),
+                Ok(operation) => {
+                    tracing::info!(operation = %operation.id, disk = operation.disk, "goes on after a restart");
+                }
                 Err(error) => {
                     let error = crate::text::chain(&error);
-                    tracing::error!(id = %operation, error, "an install that was interrupted cannot go on");
+                    tracing::error!(operation = %operation, error, "an install that was interrupted cannot go on");
                     self.forget(operation);
                 }
             }
@@ -233,7 +235,7 @@ impl Agent {
         }
         let begun = self.start_install(running, planned);
         let intake = begun.inspect_err(|_| self.forget(operation.id))?;
-        spawn_fetch(runtime, fetch, intake)?;
+        spawn_fetch(runtime, fetch, intake, operation.span())?;
         Ok(operation)
     }
 
@@ -309,10 +311,11 @@ fn new_runtime() -> io::Result<Runtime> {
 }
 
 /// Starts the thread that feeds an install. It ends when the install does.
-fn spawn_fetch(runtime: Runtime, fetch: Fetch, intake: Intake) -> Result<(), AgentError> {
+fn spawn_fetch(runtime: Runtime, fetch: Fetch, intake: Intake, span: tracing::Span) -> Result<(), AgentError> {
     let Intake { events, wants, halt, budget } = intake;
     let outlet = Outlet { events, wants, budget };
     let body = move || {
+        let _entered = span.entered();
         let feed = async {
             match fetch {
                 Fetch::Repository { settings, image } => feed_from_repository(&settings, image, outlet).await,

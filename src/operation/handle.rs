@@ -147,6 +147,17 @@ impl Operation {
         format!("operations/{}", self.id)
     }
 
+    /// The span of its log lines, inside the current one. Whoever works for it on another thread or task enters it there.
+    pub fn span(&self) -> tracing::Span {
+        tracing::info_span!(
+            "operation",
+            operation = %self.id,
+            request_id = %self.request_id,
+            disk = self.disk,
+            kind = ?self.kind
+        )
+    }
+
     /// The latest state.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.state.borrow().clone()

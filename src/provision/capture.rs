@@ -73,8 +73,9 @@ impl CaptureJob<'_> {
         let shared = Shared { next: Mutex::new(0), failure: Mutex::new(None) };
         let lost = thread::scope(|scope| {
             let spawn = |_| {
-                let thread = thread::Builder::new().name("capture".to_owned());
-                thread.spawn_scoped(scope, || self.work(&shared, sink)).ok()
+                let (thread, span) = (thread::Builder::new().name("capture".to_owned()), tracing::Span::current());
+                let shared = &shared;
+                thread.spawn_scoped(scope, move || span.in_scope(|| self.work(shared, sink))).ok()
             };
             // Fewer threads than there should be do it as well, but for none.
             let threads: Vec<_> = (0..self.workers.get()).filter_map(spawn).collect();

@@ -187,8 +187,9 @@ impl InstallJob<'_> {
             let mut threads = Vec::new();
             for index in 0..self.resources.workers(shared.layout) {
                 let Ok(worker) = Worker::new(shared, reader) else { break };
-                let name = format!("write-{index}");
-                match std::thread::Builder::new().name(name).spawn_scoped(scope, move || worker.run()) {
+                let (name, span) = (format!("write-{index}"), tracing::Span::current());
+                match std::thread::Builder::new().name(name).spawn_scoped(scope, move || span.in_scope(|| worker.run()))
+                {
                     Ok(thread) => threads.push(thread),
                     Err(_) => break,
                 }

@@ -43,7 +43,8 @@ where
             drop(turn);
             found
         };
-        tokio::task::spawn_blocking(look).await
+        let span = tracing::Span::current();
+        tokio::task::spawn_blocking(move || span.in_scope(look)).await
     };
     let found = match tokio::time::timeout(TIMEOUT, work).await {
         Ok(Ok(found)) => found.map_err(|error| refuse(&error)),

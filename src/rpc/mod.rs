@@ -17,8 +17,10 @@ pub mod peer;
 mod provisioning;
 mod push;
 pub mod role;
+pub mod self_call;
 pub mod server;
 pub mod status;
+mod trace;
 mod view;
 mod watch;
 
@@ -63,7 +65,8 @@ where
     E: DomainError,
     F: FnOnce() -> Result<T, E> + Send + 'static,
 {
-    match tokio::time::timeout(CALL_TIMEOUT, tokio::task::spawn_blocking(call)).await {
+    let span = tracing::Span::current();
+    match tokio::time::timeout(CALL_TIMEOUT, tokio::task::spawn_blocking(move || span.in_scope(call))).await {
         Ok(Ok(result)) => result.map_err(|error| refuse(&error)),
         Ok(Err(_panicked)) => Err(refuse(&CallError::Lost)),
         Err(_elapsed) => Err(refuse(&CallError::TimedOut)),

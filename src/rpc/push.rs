@@ -5,6 +5,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Status, Streaming};
+use tracing::Instrument as _;
 
 use super::proto::v1::{self, push_image_response::Message};
 use super::{convert, view};
@@ -40,10 +41,11 @@ pub(super) fn carry_on(
     let (answer, answers) = mpsc::channel(WAITING_ANSWERS);
     let Intake { events, wants, halt, budget } = intake;
     let halted = halt.clone();
+    let span = operation.span();
     // Two tasks: a caller that does not read its answers still has its data taken, and the other way round.
     tokio::spawn(async move {
         // Whatever ends the pump closes the channel: before a finish, that is an interruption.
-        halt.run_until_cancelled(pump(messages, &events, &budget)).await;
+        halt.run_until_cancelled(pump(messages, &events, &budget)).instrument(span).await;
     });
     tokio::spawn(async move {
         let accepted = v1::PushAccepted { operation: operation.name(), plan: Some(plan) };

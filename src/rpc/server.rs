@@ -21,6 +21,7 @@ use super::proto::v1::host_service_server::HostServiceServer;
 use super::proto::v1::operation_service_server::OperationServiceServer;
 use super::proto::v1::provisioning_service_server::ProvisioningServiceServer;
 use super::provisioning::ProvisioningHandler;
+use super::trace::TraceLayer;
 use super::watch::WatchHandler;
 use crate::agent::Agent;
 use crate::image::group::MAX_GROUP_BYTES;
@@ -91,6 +92,7 @@ pub async fn serve(agent: Arc<Agent>, listeners: Listeners, stop: CancellationTo
     let provisioning =
         ProvisioningServiceServer::new(ProvisioningHandler(agent.clone())).max_decoding_message_size(push_message);
     limits(Server::builder())
+        .layer(TraceLayer)
         .layer(AccessLayer)
         .add_service(health_service)
         .add_service(reflection)

@@ -33,4 +33,5 @@ mod pull_faults;
 mod pull_kills;
 mod refusals;
 mod roles;
+mod service;
 mod shipped;
