@@ -19,7 +19,10 @@ packages=(
   qemu-system-x86 ovmf busybox-static            # a server to take stock of, and what its inventory is compared with
   dmidecode iproute2 pciutils pci.ids
   nginx                                          # a real web server, which the tests start where they want it
+  python3 python3-pip nodejs                     # clients in other languages
 )
+# Builds of Node from elsewhere bring it, and exclude Debian's.
+command -v npm >/dev/null || packages+=(npm)
 tools=(shellcheck) # Only .ci/run and people who change a script use it, but one list is simpler than two.
 rivals=(bmap-tools casync curl fio fuse3 libssl-dev libzstd-dev pkg-config python3 python3-venv time)
 

@@ -5,7 +5,7 @@
 #
 # For:     everybody who changes something; .ci/run calls it last.
 # Needs:   root on Debian with Rust. The first run builds a Debian image and an S3 server: half an hour and a mirror.
-# Leaves:  packages, target/, and the images and the server in ${BMS_FIXTURES:-tests/fixtures/cache} for the next run.
+# Leaves:  packages, target/, and the images, the server and the libraries in ${BMS_FIXTURES:-tests/fixtures/cache} for the next run.
 set -euo pipefail
 
 cd "$(dirname "$0")/.."
@@ -18,6 +18,7 @@ tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
 image=$!
 tests/fixtures/garage.sh "$BMS_FIXTURES"
 tests/fixtures/broken-images.sh "$BMS_FIXTURES"
+tests/fixtures/foreign-clients.sh "$BMS_FIXTURES"
 cargo test --locked --no-run "$@"
 wait "$image"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.

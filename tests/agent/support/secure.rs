@@ -38,12 +38,17 @@ pub(crate) struct Secure {
 
 impl Secure {
     pub(crate) fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with these lines in the configuration of the daemon.
+    pub(crate) fn start_with(lines: &str) -> Self {
         let (files, authority) = (tempfile::tempdir().expect("directory"), Authority::new());
         let address = Probe::bind((LOCAL, 0)).and_then(|probe| probe.local_addr()).expect("a port");
         write(files.path(), "ca.pem", &authority.pem());
         write(files.path(), "crl.pem", &authority.revoke(&[REVOKED], 2999));
         put_server(files.path(), &authority.issue(LOCAL));
-        let daemon = Daemon::start_with(&table(files.path(), address));
+        let daemon = Daemon::start_with(&format!("{lines}\n{}", table(files.path(), address)));
         Self { daemon, authority, files, address }
     }
 
