@@ -3,6 +3,8 @@
 use std::task::{Context, Poll};
 
 use futures_util::future::BoxFuture;
+use http::header::CONTENT_TYPE;
+use http::{HeaderValue, StatusCode};
 use tonic::body::Body;
 use tonic::{Request, Status};
 use tower::{Layer, Service};
@@ -72,6 +74,20 @@ pub(super) fn check_overrides(role: Option<Role>, overrides: &[String]) -> Resul
     }
 }
 
+/// The status of HTTP for what is no gRPC. tonic looks at the path alone, and would run the method.
+fn not_grpc<B>(request: &http::Request<B>) -> Option<StatusCode> {
+    let content_type = request.headers().get(CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let is_grpc =
+        content_type.strip_prefix(b"application/grpc").is_some_and(|rest| matches!(rest, [] | [b'+' | b';', ..]));
+    if request.method() != http::Method::POST {
+        Some(StatusCode::METHOD_NOT_ALLOWED)
+    } else if is_grpc {
+        None
+    } else {
+        Some(StatusCode::UNSUPPORTED_MEDIA_TYPE)
+    }
+}
+
 /// The layer.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct AccessLayer;
@@ -105,6 +121,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        if let Some(status) = not_grpc(&request) {
+            let mut answer = http::Response::new(Body::empty());
+            *answer.status_mut() = status;
+            return Box::pin(std::future::ready(Ok(answer)));
+        }
         let peer = request.extensions().get::<Peer>();
         let call =
             check(peer, request.uri().path()).and_then(|()| peer.and_then(Peer::begin_call).ok_or(AccessError::Calls));
@@ -126,7 +147,7 @@ where
 mod tests {
     use tonic::Code;
 
-    use super::{AccessError, check, check_overrides};
+    use super::{AccessError, check, check_overrides, not_grpc};
     use crate::reason::DomainError as _;
     use crate::rpc::peer::{Peer, Who};
     use crate::rpc::role::{Method, Role};
@@ -149,6 +170,21 @@ mod tests {
         for path in Method::ALL.iter().map(|method| method.path()).chain(["/no/such"]) {
             assert!(matches!(check(Some(&nobody), path), Err(AccessError::User { uid: 7 })), "{path}");
             assert!(matches!(check(None, path), Err(AccessError::Unknown)), "{path}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_grpc_is_told_so_by_http() {
+        let of = |method: &str, content_type: &str| {
+            let request = http::Request::builder().method(method).header("content-type", content_type).body(());
+            not_grpc(&request.expect("a request")).map(|status| status.as_u16())
+        };
+        for content_type in ["application/grpc", "application/grpc+proto", "application/grpc;charset=utf-8"] {
+            assert_eq!(of("POST", content_type), None);
+            assert_eq!(of("GET", content_type), Some(405));
+        }
+        for content_type in ["text/plain", "application/grpc-web", "application/json", ""] {
+            assert_eq!(of("POST", content_type), Some(415), "{content_type}");
         }
     }
 

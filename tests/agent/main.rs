@@ -22,6 +22,7 @@ mod debian;
 mod flips;
 mod foreign;
 mod host;
+mod hostile;
 mod http;
 mod images;
 mod input;

@@ -1,7 +1,9 @@
 //! The daemon under test: a process with a socket, a configuration and a state directory of its own.
 
 use std::fs::{self, File};
-use std::os::unix::net::UnixDatagram;
+use std::net::TcpListener;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -47,7 +49,24 @@ impl Daemon {
         Self::make(share, "allow_loop_devices = true")
     }
 
+    /// A daemon for which somebody else listens on its Unix socket, and on `tcp`, as systemd does.
+    pub(crate) fn start_activated(lines: &str, tcp: TcpListener) -> Self {
+        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
+            let unix = UnixListener::bind(dir.join("agent.sock")).expect("socket");
+            // The shell has the process id that the daemon will have.
+            let script = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" --config \"$1\"";
+            let mut command = Command::new("sh");
+            command.args(["-c", script, env!("CARGO_BIN_EXE_bms-agent")]).arg(dir.join("config.toml"));
+            command.stdin(OwnedFd::from(unix)).stdout(OwnedFd::from(tcp)).stderr(log_file(dir));
+            spawn_ready(command, &dir.join("notify"))
+        })
+    }
+
     fn make(share: Share, lines: &str) -> Self {
+        Self::make_by(share, lines, spawn)
+    }
+
+    fn make_by(share: Share, lines: &str, spawn: impl FnOnce(&Path) -> Child) -> Self {
         let dir = tempfile::tempdir().expect("temporary directory");
         let (socket, state) = (dir.path().join("agent.sock"), dir.path().join("state"));
         let config =
@@ -99,6 +118,18 @@ impl Daemon {
         fs::read_dir(format!("/proc/{}/fd", self.child.id())).expect("it is alive").count()
     }
 
+    /// Processes that it has started and that are still there.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let own = self.child.id().to_string();
+        let processes = fs::read_dir("/proc").expect("processes").filter_map(|entry| {
+            // One that ends meanwhile has no line any more.
+            let stat = fs::read_to_string(entry.expect("process").path().join("stat")).ok()?;
+            let parent = stat.rsplit_once(')')?.1.split_whitespace().nth(1)?;
+            (parent == own).then_some(stat)
+        });
+        processes.collect()
+    }
+
     /// Asks it to read its certificates again.
     pub(crate) fn hang_up(&self) {
         run("kill", &["-HUP", &self.child.id().to_string()]);
@@ -126,8 +157,17 @@ impl Daemon {
 
     /// Most memory that was ever resident.
     pub(crate) fn peak_resident_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    /// Memory that is resident now.
+    pub(crate) fn resident_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    fn status_bytes(&self, key: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("status");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("VmHWM");
+        let line = status.lines().find_map(|line| line.strip_prefix(key)).expect("a known line");
         line.trim().strip_suffix(" kB").and_then(|kib| kib.parse::<u64>().ok()).expect("a number of KiB") << 10
     }
 }
@@ -148,10 +188,13 @@ impl Drop for Daemon {
 
 /// Starts the daemon whose files are in `dir`, and waits until it says that it is ready.
 fn spawn(dir: &Path) -> Child {
-    let log = File::options().create(true).append(true).open(dir.join("log")).expect("log");
     let mut command = Command::new(env!("CARGO_BIN_EXE_bms-agent"));
-    command.arg("--config").arg(dir.join("config.toml")).stderr(log);
+    command.arg("--config").arg(dir.join("config.toml")).stderr(log_file(dir));
     spawn_ready(command, &dir.join("notify"))
+}
+
+fn log_file(dir: &Path) -> File {
+    File::options().create(true).append(true).open(dir.join("log")).expect("log")
 }
 
 /// Starts a command, and waits until it says to `notify`, as to systemd, that it is ready.

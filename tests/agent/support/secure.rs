@@ -1,5 +1,6 @@
 //! A daemon that listens on TCP, and clients with certificates of all kinds.
 
+use std::cell::Cell;
 use std::fs;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener as Probe};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -18,9 +19,9 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::transport::Endpoint;
 
-use super::Daemon;
 use super::authority::{Authority, ClientCertificate, Identity};
 use super::client::Client;
+use super::{Daemon, LoopDisk, MIB};
 
 pub(crate) const LOCAL: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
@@ -34,6 +35,12 @@ pub(crate) struct Secure {
     pub(crate) authority: Authority,
     pub(crate) files: TempDir,
     pub(crate) address: SocketAddr,
+    /// A disk that nobody asks for.
+    decoy: LoopDisk,
+    /// Writes that the kernel has sent to its device before: the number may have been another disk's.
+    writes: u64,
+    /// Descriptors of a daemon that nobody calls.
+    idle: Cell<usize>,
 }
 
 impl Secure {
@@ -43,13 +50,20 @@ impl Secure {
 
     /// The same with these lines in the configuration of the daemon.
     pub(crate) fn start_with(lines: &str) -> Self {
+        Self::start_by(|_, table| Daemon::start_with(&format!("allow_loop_devices = true\n{lines}\n{table}")))
+    }
+
+    /// The same with a daemon that is started otherwise, for this address and table.
+    pub(crate) fn start_by(start: impl FnOnce(SocketAddr, &str) -> Daemon) -> Self {
         let (files, authority) = (tempfile::tempdir().expect("directory"), Authority::new());
         let address = Probe::bind((LOCAL, 0)).and_then(|probe| probe.local_addr()).expect("a port");
         write(files.path(), "ca.pem", &authority.pem());
         write(files.path(), "crl.pem", &authority.revoke(&[REVOKED], 2999));
         put_server(files.path(), &authority.issue(LOCAL));
-        let daemon = Daemon::start_with(&format!("{lines}\n{}", table(files.path(), address)));
-        Self { daemon, authority, files, address }
+        let daemon = start(address, &table(files.path(), address));
+        let idle = Cell::new(daemon.descriptors());
+        let decoy = LoopDisk::new(MIB);
+        Self { daemon, authority, files, address, writes: decoy.writes(), decoy, idle }
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
@@ -117,9 +131,15 @@ impl Secure {
         stream.read_u8().await.is_ok()
     }
 
-    /// Waits until the daemon has as many descriptors as before. It is alive, then.
-    pub(crate) async fn settles_at(&self, descriptors: usize) {
-        soon("all descriptors are closed", async || self.daemon.descriptors() <= descriptors).await;
+    /// Waits until the daemon has the descriptors and children that it has when nobody calls: none. It is alive, then, and has
+    /// written nothing that nobody asked for.
+    pub(crate) async fn settled(&self) {
+        let is_idle = async || self.daemon.descriptors() <= self.idle.get() && self.daemon.children().is_empty();
+        soon("all descriptors are closed, and all children gone", is_idle).await;
+        // The first look may have seen what the start itself had open.
+        self.idle.set(self.daemon.descriptors());
+        assert_eq!(self.decoy.writes(), self.writes);
+        assert!(self.decoy.read_all().iter().all(|&byte| byte == 0), "something was written to another disk");
     }
 }
 
@@ -142,7 +162,7 @@ pub(crate) async fn closed(mut stream: impl tokio::io::AsyncRead + Unpin) -> Dur
 pub(crate) fn table(files: &Path, address: SocketAddr) -> String {
     let file = |name| files.join(name);
     format!(
-        "allow_loop_devices = true\n[tcp]\nlisten = [\"{address}\"]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\ncrl = {:?}",
+        "[tcp]\nlisten = [\"{address}\"]\ncertificate = {:?}\nkey = {:?}\nclient_ca = {:?}\ncrl = {:?}",
         file("server.pem"),
         file("server.key"),
         file("ca.pem"),
