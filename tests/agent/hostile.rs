@@ -120,10 +120,10 @@ async fn a_push_whose_deadline_is_over_at_once_leaves_nothing_that_is_in_the_way
 }
 
 /// Frames without end, or nearly.
-type Script = Box<dyn Iterator<Item = Vec<u8>> + Send>;
+pub(crate) type Script = Box<dyn Iterator<Item = Vec<u8>> + Send>;
 
 /// A row, its frames, and whether what came back is what should.
-type Row = (&'static str, Script, fn(&Seen) -> bool);
+pub(crate) type Row = (&'static str, Script, fn(&Seen) -> bool);
 
 /// Frames for `count` streams, or as many repetitions.
 fn each(count: u32, frames: impl Fn(u32) -> Vec<u8> + Send + 'static) -> Script {
@@ -135,7 +135,8 @@ fn in_call(frames: impl Iterator<Item = Vec<u8>> + Send + 'static) -> Script {
     Box::new(iter::once(frame(HEADERS, END_HEADERS, 1, &headers(GET_HOST))).chain(frames))
 }
 
-fn floods() -> Vec<Row> {
+/// All of them.
+pub(crate) fn floods() -> Vec<Row> {
     let begin = |stream| frame(HEADERS, END_HEADERS, stream, &headers(GET_HOST));
     let update = |stream, by: u32| frame(WINDOW_UPDATE, 0, stream, &by.to_be_bytes());
     vec![

@@ -20,6 +20,7 @@ mod concurrency;
 mod crash;
 mod debian;
 mod flips;
+mod floods;
 mod foreign;
 mod host;
 mod hostile;

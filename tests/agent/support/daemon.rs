@@ -45,8 +45,12 @@ impl Daemon {
 
     /// A daemon while no other test has one, nor a repository.
     pub(crate) fn start_alone() -> Self {
-        let share = Share::Alone(Alone::without_others());
-        Self::make(share, "allow_loop_devices = true")
+        Self::start_alone_with("allow_loop_devices = true")
+    }
+
+    /// The same with these lines in its configuration.
+    pub(crate) fn start_alone_with(lines: &str) -> Self {
+        Self::make(Share::Alone(Alone::without_others()), lines)
     }
 
     /// A daemon for which somebody else listens on its Unix socket, and on `tcp`, as systemd does.
