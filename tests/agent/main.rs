@@ -35,6 +35,7 @@ mod pull;
 mod pull_faults;
 mod pull_kills;
 mod refusals;
+mod remote;
 mod roles;
 mod service;
 mod shipped;

@@ -1,5 +1,6 @@
 //! The command line as it is typed: one tree of clap types, which is also the help text.
 
+mod address;
 mod check;
 mod compat;
 mod image;
@@ -13,6 +14,7 @@ use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
+pub(crate) use self::address::{Address, AddressArgs, AddressInvalid};
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
 pub(crate) use self::image::{
@@ -53,17 +55,9 @@ fn disk_ending() -> String {
 #[derive(Debug, Parser)]
 #[command(name = "bmsctl", version, after_help = ending())]
 pub(crate) struct Cli {
-    /// Socket of the agent.
-    #[arg(
-        long,
-        global = true,
-        env = "BMSCTL_SOCKET",
-        hide_env = true,
-        default_value = "/run/bms-agent/agent.sock",
-        value_name = "PATH",
-        help_heading = "Options of every command"
-    )]
-    pub(crate) socket: PathBuf,
+    /// Which agent.
+    #[command(flatten)]
+    pub(crate) address: AddressArgs,
     /// How results are printed: tables for people, JSON for programs. All else goes to standard error.
     #[arg(
         long,

@@ -1,9 +1,9 @@
-//! The connection to the agent: one channel over its Unix socket, tuned for bulk data, and a client per service.
+//! The connection to the agent: one channel over its Unix socket or TLS, tuned for bulk data, and a client per service.
 
 use std::error::Error;
 use std::io;
 use std::iter;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use bms_agent::rpc::proto::longrunning::operations_client::OperationsClient;
@@ -14,9 +14,13 @@ use bms_agent::rpc::proto::v1::provisioning_service_client::ProvisioningServiceC
 use hyper_util::rt::TokioIo;
 use tokio::net::UnixStream;
 use tonic::transport::{Channel, Endpoint};
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
 use tower::service_fn;
 
+use crate::cli::Address;
 use crate::error::CtlError;
+use crate::tls::{self, Broken, Files, Host};
 
 /// Flow control windows. With the default of 64 KiB a push runs at a third of the speed.
 const WINDOW_BYTES: u32 = 16 << 20;
@@ -59,19 +63,46 @@ clients! {
 }
 
 impl Agent {
-    /// Connects to the agent that listens on `socket`.
-    pub(crate) async fn connect(socket: &Path) -> Result<Self, CtlError> {
-        let path = socket.to_owned();
-        // The address is required and never used.
-        let channel = Endpoint::from_static("http://bms-agent")
+    /// Connects to the agent at an address.
+    pub(crate) async fn connect(address: &Address) -> Result<Self, CtlError> {
+        // The URL is required and never used.
+        let endpoint = Endpoint::from_static("http://bms-agent")
             .connect_timeout(CONNECT_TIMEOUT)
             .initial_stream_window_size(WINDOW_BYTES)
             .initial_connection_window_size(WINDOW_BYTES)
-            .max_frame_size(FRAME_BYTES)
-            .connect_with_connector(service_fn(move |_| open(path.clone())))
-            .await;
-        let refused = |source| CtlError::Connect { socket: socket.to_owned(), hint: hint(&source), source };
-        Ok(Self { channel: channel.map_err(refused)? })
+            .max_frame_size(FRAME_BYTES);
+        let channel = match address {
+            Address::Socket(socket) => {
+                let path = socket.clone();
+                let channel = endpoint.connect_with_connector(service_fn(move |_| open(path.clone()))).await;
+                channel.map_err(|source| unreachable(socket.display().to_string(), source, hint))?
+            }
+            Address::Host(host, files) => over_tls(endpoint, host, files).await?,
+        };
+        Ok(Self { channel })
+    }
+}
+
+/// Connects to another server, and makes sure that the agent there talks with this caller.
+async fn over_tls(endpoint: Endpoint, host: &Host, files: &Files) -> Result<Channel, CtlError> {
+    let place = host.to_string();
+    let config =
+        files.config().map_err(|source| CtlError::TlsFiles { place: place.clone(), source: Box::new(source) })?;
+    let broken = Broken::default();
+    let (to, told) = (host.clone(), broken.clone());
+    let connector = service_fn(move |_| {
+        let opened = tls::open(to.clone(), config.clone(), told.clone());
+        async move { opened.await.map(TokioIo::new) }
+    });
+    let channel = endpoint.connect_with_connector(connector).await;
+    let channel = channel.map_err(|source| unreachable(place.clone(), source, tls::hint))?;
+    // Whatever the agent answers, it answers. A status with a source was made on this side, of a connection that broke.
+    match HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await {
+        Err(status) if status.source().is_some() => {
+            let hint = broken.get().copied().unwrap_or("see the log of the agent");
+            Err(CtlError::Connect { place, hint, source: status.into() })
+        }
+        Ok(_) | Err(_) => Ok(channel),
     }
 }
 
@@ -79,14 +110,23 @@ async fn open(socket: PathBuf) -> io::Result<TokioIo<UnixStream>> {
     UnixStream::connect(socket).await.map(TokioIo::new)
 }
 
+fn unreachable(place: String, source: tonic::transport::Error, hint: fn(&io::Error) -> &'static str) -> CtlError {
+    let hint = io_error(&source).map_or("it gave no answer in time", hint);
+    CtlError::Connect { place, hint, source: source.into() }
+}
+
+/// The error of the socket below an error of the transport.
+fn io_error<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a io::Error> {
+    iter::successors(Some(error), |error| (*error).source()).find_map(|cause| cause.downcast_ref())
+}
+
 /// What to do about a connection that could not be made.
-fn hint(error: &(dyn Error + 'static)) -> &'static str {
-    let mut causes = iter::successors(Some(error), |error| (*error).source());
-    let io_error = causes.find_map(|cause| cause.downcast_ref::<io::Error>());
-    match io_error.map(io::Error::kind) {
-        Some(io::ErrorKind::NotFound) => "is bms-agent running? see `systemctl status bms-agent`, or give --socket",
-        Some(io::ErrorKind::ConnectionRefused) => "bms-agent has stopped; see `systemctl status bms-agent`",
-        Some(io::ErrorKind::PermissionDenied) => "the socket is for root alone; try sudo",
+#[expect(clippy::wildcard_enum_match_arm, reason = "the kinds are another crate's, and may become more")]
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::NotFound => "is bms-agent running? see `systemctl status bms-agent`, or give --socket",
+        io::ErrorKind::ConnectionRefused => "bms-agent has stopped; see `systemctl status bms-agent`",
+        io::ErrorKind::PermissionDenied => "the socket is for root alone; try sudo",
         _ => "see `systemctl status bms-agent`",
     }
 }
@@ -96,18 +136,19 @@ mod tests {
     use std::os::unix::net::UnixListener;
 
     use super::Agent;
+    use crate::cli::Address;
     use crate::exit::Exit;
 
     #[tokio::test]
     async fn a_missing_socket_and_a_dead_one_say_what_to_do() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let socket = dir.path().join("agent.sock");
-        let missing = Agent::connect(&socket).await.expect_err("no socket");
+        let missing = Agent::connect(&Address::Socket(socket.clone())).await.expect_err("no socket");
         assert!(missing.to_string().contains("is bms-agent running?"), "{missing}");
         assert_eq!(missing.exit(), Exit::Unreachable);
 
         drop(UnixListener::bind(&socket).expect("bind"));
-        let dead = Agent::connect(&socket).await.expect_err("nobody listens");
+        let dead = Agent::connect(&Address::Socket(socket.clone())).await.expect_err("nobody listens");
         assert!(dead.to_string().contains("has stopped"), "{dead}");
     }
 }

@@ -1,7 +1,7 @@
 //! How a command fails: what is said, and which exit code it gives. The only place that reads gRPC status details.
 
 use std::collections::BTreeMap;
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::path::PathBuf;
 
@@ -21,11 +21,13 @@ use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
 use crate::capture::FileError;
+use crate::cli::AddressInvalid;
 use crate::exit::Exit;
 use crate::export::ExportError;
 use crate::import::InputError;
 use crate::push::ledger::LedgerError;
 use crate::settings::SettingsError;
+use crate::tls::FilesError;
 
 /// Why a command did not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -52,8 +54,14 @@ pub(crate) enum CtlError {
     #[error("an image that the agent fetches from a URL {problem}")]
     UrlOption { problem: &'static str },
     /// No connection.
-    #[error("no agent answers on {}: {hint}", socket.display())]
-    Connect { socket: PathBuf, hint: &'static str, source: tonic::transport::Error },
+    #[error("no agent answers on {place}: {hint}")]
+    Connect { place: String, hint: &'static str, source: Box<dyn Error + Send + Sync> },
+    /// It is not clear which agent is meant.
+    #[error(transparent)]
+    Address { source: AddressInvalid },
+    /// The files of a connection over TLS.
+    #[error("no connection to {place} is tried")]
+    TlsFiles { place: String, source: Box<FilesError> },
     /// The connection broke during a call.
     #[error("the connection to the agent broke; an operation that was begun may go on, see `bmsctl operation list`")]
     ConnectionLost { source: Box<tonic::Status> },
@@ -136,6 +144,8 @@ impl CtlError {
             | Self::NoTerminal
             | Self::UrlOption { .. }
             | Self::Connect { .. }
+            | Self::Address { .. }
+            | Self::TlsFiles { .. }
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
             | Self::Books { .. }
@@ -170,7 +180,9 @@ impl CtlError {
             | Self::NoVersion { .. }
             | Self::NotConfirmed
             | Self::NoTerminal
-            | Self::UrlOption { .. } => Exit::Refused,
+            | Self::UrlOption { .. }
+            | Self::Address { .. }
+            | Self::TlsFiles { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
@@ -185,6 +197,12 @@ impl CtlError {
             | Self::Stdio { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
+    }
+}
+
+impl From<AddressInvalid> for CtlError {
+    fn from(source: AddressInvalid) -> Self {
+        Self::Address { source }
     }
 }
 

@@ -27,6 +27,7 @@ mod push;
 mod repository;
 mod settings;
 mod table;
+mod tls;
 mod verify;
 mod view;
 mod watch;
@@ -79,7 +80,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
 }
 
 async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
-    let agent = Agent::connect(&cli.socket).await?;
+    let agent = Agent::connect(&cli.address.address()?).await?;
     match &cli.command {
         Command::Host(command) => host::run(command, &agent, output).await,
         Command::Disk(command) => disk::run(command, &agent, output).await,

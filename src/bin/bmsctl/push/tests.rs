@@ -33,6 +33,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use super::{Compression, Push, drive};
+use crate::cli::Address;
 use crate::cli::OutputFormat;
 use crate::connect::Agent;
 use crate::error::CtlError;
@@ -292,7 +293,7 @@ impl Bench {
             .add_service(OperationsServer::new(fake.clone()))
             .serve_with_incoming(UnixListenerStream::new(listener));
         let server = AbortOnDropHandle::new(tokio::spawn(async move { served.await.expect("served") }));
-        let agent = Agent::connect(&socket).await.expect("it listens");
+        let agent = Agent::connect(&Address::Socket(socket)).await.expect("it listens");
         Self { _dir: dir, _server: server, file, layout, fake, agent }
     }
 
