@@ -5,6 +5,7 @@ mod check;
 mod compat;
 mod image;
 mod repository;
+mod tls;
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ pub(crate) use self::image::{
     SourceArgs,
 };
 pub(crate) use self::repository::{CheckArgs, GcArgs, InitArgs, RepositoryArgs, RepositoryCommand};
+pub(crate) use self::tls::{TlsCommand, TlsInitArgs};
 use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
 
@@ -115,6 +117,9 @@ pub(crate) enum Command {
     /// Long-running operations of the agent.
     #[command(subcommand)]
     Operation(OperationCommand),
+    /// Certificates for agents and those who call them. Needs no agent.
+    #[command(subcommand)]
+    Tls(TlsCommand),
 }
 
 /// Of the server.
@@ -351,7 +356,7 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 24);
+        assert_eq!(commands.len(), 25);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");

@@ -99,7 +99,7 @@ async fn over_tls(endpoint: Endpoint, host: &Host, files: &Files) -> Result<Chan
     // Whatever the agent answers, it answers. A status with a source was made on this side, of a connection that broke.
     match HealthClient::new(channel.clone()).check(HealthCheckRequest::default()).await {
         Err(status) if status.source().is_some() => {
-            let hint = broken.get().copied().unwrap_or("see the log of the agent");
+            let hint = broken.get().copied().unwrap_or_else(|| tls::hint(&io::ErrorKind::UnexpectedEof.into()));
             Err(CtlError::Connect { place, hint, source: status.into() })
         }
         Ok(_) | Err(_) => Ok(channel),

@@ -20,6 +20,7 @@ use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
+use crate::authority::AuthorityError;
 use crate::capture::FileError;
 use crate::cli::AddressInvalid;
 use crate::exit::Exit;
@@ -59,6 +60,9 @@ pub(crate) enum CtlError {
     /// It is not clear which agent is meant.
     #[error(transparent)]
     Address { source: AddressInvalid },
+    /// There are no certificates.
+    #[error("no certificates are made")]
+    Authority { source: AuthorityError },
     /// The files of a connection over TLS.
     #[error("no connection to {place} is tried")]
     TlsFiles { place: String, source: Box<FilesError> },
@@ -146,6 +150,7 @@ impl CtlError {
             | Self::Connect { .. }
             | Self::Address { .. }
             | Self::TlsFiles { .. }
+            | Self::Authority { .. }
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
             | Self::Books { .. }
@@ -182,7 +187,8 @@ impl CtlError {
             | Self::NoTerminal
             | Self::UrlOption { .. }
             | Self::Address { .. }
-            | Self::TlsFiles { .. } => Exit::Refused,
+            | Self::TlsFiles { .. }
+            | Self::Authority { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
             Self::Refused(failure) => failure.exit_of_call(),
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
@@ -197,6 +203,12 @@ impl CtlError {
             | Self::Stdio { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
+    }
+}
+
+impl From<AuthorityError> for CtlError {
+    fn from(source: AuthorityError) -> Self {
+        Self::Authority { source }
     }
 }
 

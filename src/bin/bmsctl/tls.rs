@@ -121,7 +121,7 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, FilesError>
 pub(crate) type Broken = Arc<OnceLock<&'static str>>;
 
 /// A stream that remembers why it broke: with TLS 1.3 a client learns that its certificate is refused when it reads, and
-/// HTTP/2 has only words for it.
+/// HTTP/2 has only words for it. Whoever writes to a connection that is closed already may never read the reason.
 #[derive(Debug)]
 pub(crate) struct Watched {
     stream: TlsStream<TcpStream>,
