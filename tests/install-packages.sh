@@ -36,10 +36,14 @@ case ${1:-} in
   *) echo "usage: $0 [--bench]" >&2 && exit 2 ;;
 esac
 
-missing=()
-for package in "${wanted[@]}"; do
-  dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
-done
+# Fills `missing` with what is wanted and not installed.
+look() {
+  missing=()
+  for package in "${wanted[@]}"; do
+    dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null | grep -qx installed || missing+=("$package")
+  done
+}
+look
 ((${#missing[@]} > 0)) || exit 0
 
 # A package's service is neither started now nor, if it is nginx, at the next boot: the machine may be somebody's own.
@@ -48,11 +52,18 @@ if [[ ! -e /usr/sbin/policy-rc.d ]]; then
   printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
   chmod 755 /usr/sbin/policy-rc.d
 fi
-# All of them are named, not only what is missing: to install one, apt may remove another that nobody asked it to keep.
 install() {
-  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}"
 }
-echo "installing ${missing[*]}"
-# A fresh machine has no package lists, or old ones that name versions the mirror no longer has.
-install >/dev/null 2>&1 || { apt-get update -qq && install >/dev/null; }
-[[ " ${missing[*]} " != *' nginx '* ]] || systemctl disable --quiet nginx
+had_nginx=$(command -v nginx || true)
+# To install one package, apt may remove another that is wanted as well: a qemu-utils from elsewhere, which excludes Debian's
+# qemu-system-x86. The next round brings back Debian's own.
+for round in first second third; do
+  echo "installing (${round} round) ${missing[*]}"
+  # A fresh machine has no package lists, or old ones that name versions the mirror no longer has.
+  install >/dev/null 2>&1 || { apt-get update -qq && install >/dev/null; }
+  look
+  ((${#missing[@]} > 0)) || break
+done
+((${#missing[@]} == 0)) || { echo "cannot install ${missing[*]}" >&2 && exit 1; }
+[[ -n $had_nginx ]] || systemctl disable --quiet nginx

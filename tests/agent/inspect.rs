@@ -133,7 +133,7 @@ fn what_holds_no_system_is_unknown_and_never_fit() {
 #[ignore = "needs root: tests/run.sh"]
 fn the_running_system_is_looked_at_as_an_image_is() {
     let daemon = Daemon::start();
-    let checked = daemon.ctl(&["image", "check", "--host", "--all"]);
+    let checked = daemon.ctl(&["image", "check", "--running", "--all"]);
     assert!([0, 6, 7].contains(&checked.code), "{}", checked.json);
     let release = fs::read_to_string("/etc/os-release").expect("a Linux");
     let name = release.lines().find_map(|line| line.strip_prefix("PRETTY_NAME=")).expect("its name").trim_matches('"');
@@ -152,9 +152,9 @@ fn operators_add_checks_and_profiles_of_their_own() {
     fs::write(checks.join("own.toml"), own).expect("written");
     let config = format!("[inspection]\nchecks = {checks:?}\nprofile = \"ours\"\n[profiles.ours]\nsdi = \"none\"\n");
     let daemon = Daemon::start_with(&config);
-    let checked = daemon.ctl(&["image", "check", "--host", "--all"]);
+    let checked = daemon.ctl(&["image", "check", "--running", "--all"]);
     assert!(found(&checked.json).1.contains(&("OWN-01".to_owned(), "pass".to_owned())), "{}", checked.json);
     assert_eq!(checked.json["profile"]["sdi"], "none");
-    let unknown = daemon.ctl(&["image", "check", "--host", "--profile", "nobody's"]);
+    let unknown = daemon.ctl(&["image", "check", "--running", "--profile", "nobody's"]);
     assert_eq!(unknown.refusal(), "PROFILE_UNKNOWN");
 }

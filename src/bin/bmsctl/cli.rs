@@ -342,6 +342,24 @@ mod tests {
         Cli::command().debug_assert();
     }
 
+    /// clap leaves a global option out of a command that has one of its name, and panics when the value is asked for.
+    #[test]
+    fn no_command_has_an_option_of_the_name_of_a_global_one() {
+        fn walk(command: &clap::Command, globals: &[&str]) {
+            for command in command.get_subcommands() {
+                for argument in command.get_arguments() {
+                    assert!(!globals.contains(&argument.get_id().as_str()), "{} {argument}", command.get_name());
+                }
+                walk(command, globals);
+            }
+        }
+        let cli = Cli::command();
+        let globals = cli.get_arguments().filter(|argument| argument.is_global_set());
+        let globals: Vec<_> = globals.map(|argument| argument.get_id().as_str()).collect();
+        assert_eq!(globals.len(), 6, "{globals:?}");
+        walk(&cli, &globals);
+    }
+
     #[test]
     fn the_help_of_every_command_tells_exit_codes_and_of_those_on_a_disk_selectors() {
         fn walk(command: &mut clap::Command, above: &str, found: &mut Vec<(String, String)>) {

@@ -9,7 +9,7 @@ use clap::{ArgGroup, Args, ValueEnum};
 
 /// `image check`
 #[derive(Debug, Args)]
-#[command(group = ArgGroup::new("subject").args(["image", "disk", "host"]).required(true))]
+#[command(group = ArgGroup::new("subject").args(["image", "disk", "running"]).required(true))]
 pub(crate) struct CheckImageArgs {
     /// The image: a raw or qcow2 file, or with --repository an id or `[OWNER/]NAME[:VERSION]`.
     #[arg(value_name = "FILE|ID|NAME")]
@@ -19,7 +19,7 @@ pub(crate) struct CheckImageArgs {
     pub(crate) disk: Option<Selector>,
     /// The system that runs on the agent's server.
     #[arg(long)]
-    pub(crate) host: bool,
+    pub(crate) running: bool,
     /// The repository that the image is in: a directory, s3://BUCKET[/PREFIX], an http or https URL, or the name of one in
     /// --config.
     #[arg(long, value_name = "REPOSITORY", requires = "image")]

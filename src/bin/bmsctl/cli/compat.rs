@@ -14,9 +14,6 @@ pub(crate) struct CompatImageArgs {
     /// The image: its id, or `[OWNER/]NAME[:VERSION]`; without a version the newest.
     #[arg(value_name = "ID|NAME")]
     pub(crate) image: ImageName,
-    /// Ask the agent about its own server, as without --host-facts.
-    #[arg(long, conflicts_with = "host_facts")]
-    pub(crate) host: bool,
     /// Judge without an agent, by a file with what `bmsctl host show --output json` printed on the server.
     #[arg(long, value_name = "FILE", requires = "repository")]
     pub(crate) host_facts: Option<PathBuf>,
