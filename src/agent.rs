@@ -19,8 +19,8 @@ use crate::disk::selector::Selector;
 use crate::hardware::alias::Aliases;
 use crate::hardware::survey::Survey;
 use crate::inspect::policy::Choice;
-use crate::operation::registry::{Begun, Registry, Request, Running};
-use crate::operation::{Failure, Operation, OperationKind, Outcome};
+use crate::operation::registry::Registry;
+use crate::operation::{Operation, OperationKind, Outcome, Request};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Budget, Feed, FeedEvent, Want};
 use crate::provision::inspection::Inspection as Look;
@@ -31,6 +31,7 @@ use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
 use crate::repository::Settings;
 
+mod begin;
 mod capture;
 mod error;
 mod gate;
@@ -41,6 +42,9 @@ mod pull;
 mod tests;
 mod verify;
 
+use self::begin::{Intent, Start, Work, spawn};
+
+pub use begin::Waiting;
 pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
 pub use error::AgentError;
 pub use gate::{Candidate, Compatibility, CompatibilityRequest};
@@ -213,48 +217,37 @@ impl Agent {
         }
         let planned = self.plan(request)?;
         if !token.is_empty() {
-            self.tokens.redeem(token, &planned.plan)?;
+            self.tokens.redeem(token, &planned.plan, &id.caller.identity())?;
         }
-        let running = match self.registry.begin(id, OperationKind::Install, &planned.plan.disk)? {
-            Begun::New(running) => running,
-            Begun::Known(operation) => return Ok(Install::Known(operation)),
+        let intent = Intent { request: id, kind: OperationKind::Install, disk: &planned.plan.disk, pull: None };
+        let (work, device) = match self.begin(intent, |disk| guard::open_for_writing(&self.discovery, disk))? {
+            Start::Begun(work, device) => (work, device),
+            Start::Known(operation) => return Ok(Install::Known(operation)),
         };
-        let operation = running.operation().clone();
-        let intake = self.start_install(running, &planned)?;
+        let operation = work.operation().clone();
+        let intake = self.start_install(work, device, &planned)?;
         Ok(Install::Begun { operation, planned: Box::new(planned), intake })
     }
 
-    fn start_install(self: &Arc<Self>, running: Running, planned: &Planned) -> Result<Intake, AgentError> {
+    fn start_install(
+        self: &Arc<Self>,
+        work: Work,
+        device: DirectDevice,
+        planned: &Planned,
+    ) -> Result<Intake, AgentError> {
         let Planned { plan, case, judgement, .. } = planned.clone();
-        let device = match guard::open_for_writing(&self.discovery, &plan.disk) {
-            Ok(device) => device,
-            Err(error) => {
-                running.withdraw(Failure::from(&error));
-                return Err(error.into());
-            }
-        };
         let (events, received) = mpsc::channel(WAITING_EVENTS);
         let (asked, wants) = mpsc::channel(WAITING_WANTS);
-        let halt = running.operation().cancel.child_token();
+        let halt = work.operation().cancel.child_token();
         let budget = Budget::new(self.resources.in_flight_bytes());
         let intake = Intake { events, wants, halt: halt.clone(), budget };
         let overridden = judgement.overridden();
         let inspection = self.inspection_of(&plan, case, overridden.clone());
         let feed = Feed { events: received, wants: asked };
-        let work = InstallWork { device, plan, inspection, overridden, feed, halt };
+        let install = InstallWork { device, plan, inspection, overridden, feed, halt };
         let agent = self.clone();
-        spawn("install", running, move |operation| agent.run_install(operation, work))?;
+        spawn("install", work, move |operation| agent.write(operation, install))?;
         Ok(intake)
-    }
-
-    fn run_install(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
-        let result = self.write(operation, work);
-        // What a stopping agent cancels goes on when it is back, if it can.
-        let goes_on = matches!(result, Err(ProvisionError::Cancelled { .. })) && self.registry.is_stopping();
-        if !goes_on {
-            self.forget(operation.id);
-        }
-        result
     }
 
     fn write(&self, operation: &Operation, work: InstallWork) -> Result<Outcome, ProvisionError> {
@@ -296,25 +289,4 @@ struct InstallWork {
     overridden: Vec<String>,
     feed: Feed,
     halt: CancellationToken,
-}
-
-/// Starts the thread of an operation. The hold on the disk goes with it, and ends with it, whatever becomes of callers.
-fn spawn<W>(name: &str, running: Running, work: W) -> Result<(), AgentError>
-where
-    W: FnOnce(&Operation) -> Result<Outcome, ProvisionError> + Send + 'static,
-{
-    let thread = std::thread::Builder::new().name(name.to_owned());
-    let body = move || {
-        let operation = running.operation().clone();
-        let _entered = operation.span().entered();
-        tracing::info!("began");
-        let result = work(&operation).map_err(|error| Failure::from(&error));
-        match &result {
-            Ok(outcome) => tracing::info!(root = %blake3::Hash::from_bytes(outcome.root).to_hex(), "done"),
-            Err(failure) => tracing::error!(reason = failure.reason.name(), error = failure.message, "failed"),
-        }
-        running.finish(result);
-    };
-    // A thread that cannot be started drops `running`: the operation ends with INTERNAL, and the disk is free.
-    thread.spawn(body).map(drop).map_err(|source| AgentError::Thread { source })
 }

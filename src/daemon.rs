@@ -26,6 +26,7 @@ use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
 use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
+use crate::rpc;
 use crate::rpc::listen::{self, Inherited, Listeners, TcpSockets, TlsError, UnixSocket};
 use crate::rpc::peer::{UnixRoles, UserUnknown};
 use crate::rpc::self_call::{SelfCallError, self_call};
@@ -116,6 +117,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 
 async fn serve(config: &Config) -> Result<(), DaemonError> {
     let agent = Arc::new(build(config)?);
+    // Before anybody can call: who repeats a request finds its operation.
+    let waiting = agent.restore()?;
     let (listeners, is_own) = listeners(config).await?;
     let reload = listeners.tcp.as_ref().map(TcpSockets::reload).unwrap_or_default();
     let mut hangup = signal(SignalKind::hangup())?;
@@ -131,7 +134,8 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     let pulse = AbortOnDropHandle::new(tokio::spawn(pulse.beat()));
     let resuming = agent.clone();
     // It looks at disks, which may take a while; whoever calls meanwhile is answered.
-    drop(tokio::task::spawn_blocking(move || resuming.resume()));
+    let resumed = tokio::task::spawn_blocking(move || resuming.resume(waiting));
+    drop(tokio::spawn(async move { resumed.await.map(|resumed| resumed.iter().for_each(rpc::follow)) }));
     tracing::info!(socket = %config.socket.display(), version = env!("CARGO_PKG_VERSION"), "ready");
     let mut server = server;
     loop {

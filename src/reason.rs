@@ -3,6 +3,8 @@
 //! This is the one table. Domain errors name a [`Reason`]; `rpc::status` maps its [`ErrorKind`] to a gRPC code;
 //! `bmsctl` prints its hint; `docs/errors.md` explains each, and a test keeps that file complete.
 
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
 /// What kind of failure a reason is. It decides the gRPC code and nothing else.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
@@ -224,12 +226,31 @@ reasons! {
     OperationLimit = "OPERATION_LIMIT", Exhausted, "wait for one to end";
     /// A caller cancelled the operation.
     OperationCancelled = "OPERATION_CANCELLED", Cancelled, "begin it again when ready; a cancelled install leaves a disk without a boot region";
+    /// The agent ended before the operation did.
+    OperationInterrupted = "OPERATION_INTERRUPTED", Unavailable, "begin it again with a new request id; an install skips what is on the disk already";
+    /// What was noted of an operation cannot be read.
+    OperationRecordDamaged = "OPERATION_RECORD_DAMAGED", DataLoss, "look at the disk with `bmsctl disk list` and `bmsctl verify`: it says itself what is on it";
     /// The agent is stopping.
     AgentStopping = "AGENT_STOPPING", Unavailable, "try again when the agent is back";
     /// The agent cannot keep its records.
     StateUnavailable = "STATE_UNAVAILABLE", Exhausted, "make room in the agent's state directory, and make it writable";
     /// A defect of the agent.
     Internal = "INTERNAL", Internal, "report it with the agent's log";
+}
+
+/// By its name.
+impl Serialize for Reason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Reason {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let found = Self::ALL.iter().find(|reason| reason.name() == name);
+        found.copied().ok_or_else(|| serde::de::Error::custom("no such reason"))
+    }
 }
 
 /// An error that a caller may see. Implemented by the error type of each module; mapped in one place, `rpc::status`.

@@ -12,9 +12,10 @@ use uuid::Uuid;
 
 use self::store::Store;
 pub use self::stream::{CaptureBegun, CaptureEvent, CapturedGroups, Streamed};
+use super::Agent;
+use super::begin::{Intent, Start, spawn};
 use super::error::AgentError;
 use super::pull::runtime;
-use super::{Agent, spawn};
 use crate::byte_size::ByteSize;
 use crate::clock::unix_seconds;
 use crate::compatibility::source_model;
@@ -32,8 +33,8 @@ use crate::inspect::child::{InspectError, Inspector};
 use crate::inspect::examine::Request as LookRequest;
 use crate::inspect::free::{FreeSpace, Outcome as VolumeOutcome, VolumeNote};
 use crate::inspect::policy::Choice;
-use crate::operation::registry::{Begun, RegistryError, Request, Running};
-use crate::operation::{Failure, Operation, OperationKind};
+use crate::operation::registry::RegistryError;
+use crate::operation::{Caller, Operation, OperationKind, Request};
 use crate::provision::capture::{CaptureJob, FreeMap, Sink};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::Encoding;
@@ -109,18 +110,17 @@ impl Agent {
         let target = self.target(request)?;
         let manifest = self.draft(image, &target)?;
         let runtime = runtime(&settings)?;
-        let running = match self.registry.begin(id, OperationKind::Capture, &target.disk)? {
-            Begun::New(running) => running,
-            Begun::Known(operation) => return Ok(operation),
+        let (work, device) = match self.open(id, &target.disk)? {
+            Start::Begun(work, device) => (work, device),
+            Start::Known(operation) => return Ok(operation),
         };
-        let operation = running.operation().clone();
-        let (running, device) = self.open(running, &target.disk)?;
+        let operation = work.operation().clone();
         let (_, profile) = self.profile(&Choice::default())?;
         let logical_block_size = Some(target.disk.logical_block_size);
         let request =
             LookRequest { logical_block_size, profile, checks: self.inspection.checks.clone(), devices: Vec::new() };
         let store = Store { settings, manifest, inspector: self.inspection.inspector.clone(), request };
-        spawn("capture", running, {
+        spawn("capture", work, {
             let operation = operation.clone();
             move |_| store.run(runtime, operation.clone(), Subject::new(device, target, &operation)?)
         })?;
@@ -133,20 +133,20 @@ impl Agent {
     /// If the disk cannot be had.
     pub fn stream_capture(
         self: &Arc<Self>,
+        caller: Caller,
         request: &CaptureRequest,
         encoding: Encoding,
     ) -> Result<Streamed, AgentError> {
         let target = self.target(request)?;
         // A stream is read once, so that there is nothing to find again.
-        let id = Request { id: Uuid::new_v4(), digest: [0; 32] };
-        let running = match self.registry.begin(&id, OperationKind::Capture, &target.disk)? {
-            Begun::New(running) => running,
-            Begun::Known(_) => return Err(RegistryError::RequestIdReused { id: id.id }.into()),
+        let id = Request { id: Uuid::new_v4(), digest: [0; 32], caller };
+        let (work, device) = match self.open(&id, &target.disk)? {
+            Start::Begun(work, device) => (work, device),
+            Start::Known(_) => return Err(RegistryError::RequestIdReused { id: id.id }.into()),
         };
-        let operation = running.operation().clone();
-        let (running, device) = self.open(running, &target.disk)?;
+        let operation = work.operation().clone();
         let (events, received) = stream::channel(self.resources.in_flight_bytes(), target.layout);
-        spawn("capture", running, move |operation| {
+        spawn("capture", work, move |operation| {
             stream::run(operation, &Subject::new(device, target, operation)?, encoding, &events)
         })?;
         Ok(Streamed { operation, events: received })
@@ -165,15 +165,10 @@ impl Agent {
         Ok(Target { disk, layout, mode: request.mode, workers })
     }
 
-    /// Opens a disk for an operation, or takes the operation back.
-    fn open(&self, running: Running, disk: &Disk) -> Result<(Running, DirectDevice), AgentError> {
-        match guard::open_for_capture(&self.discovery, disk) {
-            Ok(device) => Ok((running, device)),
-            Err(error) => {
-                running.withdraw(Failure::from(&error));
-                Err(error.into())
-            }
-        }
+    /// Begins a capture of a disk, and opens it.
+    fn open(self: &Arc<Self>, request: &Request, disk: &Disk) -> Result<Start<DirectDevice>, AgentError> {
+        let intent = Intent { request, kind: OperationKind::Capture, disk, pull: None };
+        self.begin(intent, |disk| guard::open_for_capture(&self.discovery, disk))
     }
 
     /// The manifest, as far as it is known before the disk was read. What the caller says is checked here.

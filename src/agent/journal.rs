@@ -1,28 +1,30 @@
-//! Installs that fetch their image and have not ended: what an agent that was restarted needs to go on with them.
+//! What outlives the agent: a small file for each operation in the state directory, made durable before the operation touches
+//! its disk, and replaced when it has ended, before anybody is told of the end.
 //!
-//! One small file for each in the state directory, made durable before the disk is written and removed when the install
-//! ends. It proves nothing: the disk is compared with the image, group by group. Across a reboot nothing goes on by
-//! itself, for disks may have been exchanged; then the disk's marker says what was interrupted.
+//! After a restart it answers who asks for an operation or repeats a request, and lets installs that fetch their image go on.
+//! It proves nothing about a disk. Which operations are kept, and for how long, is the registry's to say.
 
+mod entry;
+
+use std::collections::HashMap;
 use std::fs::{self, File};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
-use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::compatibility::Admission;
-use crate::image::group::{GroupSize, Layout};
-use crate::image::manifest::Digest;
-use crate::inspect::policy::Choice;
-use crate::operation::registry::Request;
-use crate::provision::plan::{ImageSpec, Options};
+use self::entry::SCHEMA;
+pub(super) use self::entry::{Entry, Pending};
+use crate::operation::{Failure, Outcome, Snapshot};
 use crate::reason::{DomainError, Reason};
-
-use super::pull::Pulled;
 
 /// Longest entry, in bytes.
 const MAX_BYTES: u64 = 64 << 10;
+/// Of entries, and of the room that is kept for how an operation ends.
+const ENTRY: &str = "json";
+const RESERVED: &str = "reserved";
 
 /// The journal cannot be kept.
 #[derive(Debug, thiserror::Error)]
@@ -44,85 +46,21 @@ impl DomainError for JournalError {
     }
 }
 
-/// An install that has begun.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Pending {
-    pub(super) operation: Uuid,
-    request_id: Uuid,
-    request_digest: Digest,
-    /// Of the kernel that knew the disk by what is in the selector.
-    pub(super) boot_id: Option<String>,
-    /// The disk, as text: see [`Selector`](crate::disk::selector::Selector).
-    pub(super) disk: String,
-    size_bytes: u64,
-    group_size_bytes: u64,
-    root: Option<Digest>,
-    logical_block_size: Option<u32>,
-    wipe_rest: bool,
-    #[serde(default)]
-    pub(super) inspection: Choice,
-    #[serde(default)]
-    pub(super) admission: Admission,
-    pub(super) source: Pulled,
+/// What an agent before this one left.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// An operation.
+    Entry(Box<Entry>),
+    /// One of which nothing but the name can be read.
+    Damaged { operation: Uuid, path: PathBuf, error: io::Error },
 }
 
-impl Pending {
-    pub(super) fn new(operation: Uuid, request: &Request, image: &ImageSpec, options: Options, source: Pulled) -> Self {
-        Self {
-            operation,
-            request_id: request.id,
-            request_digest: Digest(blake3::Hash::from_bytes(request.digest)),
-            boot_id: None,
-            disk: String::new(),
-            size_bytes: image.layout.len_bytes(),
-            group_size_bytes: image.layout.group_size().bytes(),
-            root: image.root.map(|root| Digest(blake3::Hash::from_bytes(root))),
-            logical_block_size: image.logical_block_size,
-            wipe_rest: options.wipe_rest,
-            inspection: Choice::default(),
-            admission: Admission::default(),
-            source,
-        }
-    }
-
-    /// How the image is looked into.
-    pub(super) fn inspected(self, inspection: Choice) -> Self {
-        Self { inspection, ..self }
-    }
-
-    /// What the image asks of the server, and what was overridden.
-    pub(super) fn admitted(self, admission: Admission) -> Self {
-        Self { admission, ..self }
-    }
-
-    /// On which disk, as this kernel knows it.
-    pub(super) fn on(self, disk: String, boot_id: Option<String>) -> Self {
-        Self { disk, boot_id, ..self }
-    }
-
-    pub(super) fn request(&self) -> Request {
-        Request { id: self.request_id, digest: *self.request_digest.0.as_bytes() }
-    }
-
-    /// The image; none if the entry makes no sense.
-    pub(super) fn image(&self) -> Option<ImageSpec> {
-        Some(ImageSpec {
-            layout: Layout::new(self.size_bytes, GroupSize::new(self.group_size_bytes).ok()?),
-            root: self.root.map(|root| *root.0.as_bytes()),
-            logical_block_size: self.logical_block_size,
-        })
-    }
-
-    /// What is on the disk already stays.
-    pub(super) const fn options(&self) -> Options {
-        Options { in_place: true, wipe_rest: self.wipe_rest }
-    }
-}
-
-/// All installs that have begun.
-#[derive(Debug, Clone)]
+/// All operations that are remembered.
+#[derive(Debug)]
 pub struct Journal {
     dir: PathBuf,
+    /// Those that have not ended. One lock for the files as well: what is written last is what was said last.
+    running: Mutex<HashMap<Uuid, Entry>>,
 }
 
 impl Journal {
@@ -131,63 +69,176 @@ impl Journal {
     /// # Errors
     /// If its directory cannot be made.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
-        let dir = state_dir.join("pending");
+        let dir = state_dir.join("operations");
         fs::create_dir_all(&dir).map_err(at(&dir))?;
-        Ok(Self { dir })
+        Ok(Self { dir, running: Mutex::default() })
     }
 
-    /// Notes an install, durably.
-    pub(super) fn begin(&self, pending: &Pending) -> Result<(), JournalError> {
-        let path = self.path(pending.operation);
-        let bytes = serde_json::to_vec_pretty(pending).map_err(|error| at(&path)(error.into()))?;
+    /// Notes, durably, that an operation is about to touch its disk. There will be room to note how it ended.
+    pub(super) fn begin(&self, entry: Entry) -> Result<(), JournalError> {
+        let mut running = self.running();
+        let id = entry.operation;
+        let noted = self.reserve(id).and_then(|()| self.write(&entry));
+        if noted.is_err() {
+            // Nothing has begun. What cannot be removed either is told at the next start.
+            drop(self.erase(id));
+        }
+        noted?;
+        running.insert(id, entry);
+        Ok(())
+    }
+
+    /// Notes, durably, how an operation ended.
+    pub(super) fn end(
+        &self,
+        operation: Uuid,
+        at: SystemTime,
+        snapshot: &Snapshot,
+        result: &Result<Outcome, Failure>,
+    ) -> Result<(), JournalError> {
+        let mut running = self.running();
+        let Some(entry) = running.remove(&operation) else { return Ok(()) };
+        let ended = entry.ended(at, snapshot, result);
+        self.write_reserved(&ended)
+    }
+
+    /// Notes that a user has cancelled an operation: it does not go on after a restart.
+    pub(super) fn give_up(&self, operation: Uuid) -> Result<(), JournalError> {
+        let mut running = self.running();
+        let Some(entry) = running.get_mut(&operation) else { return Ok(()) };
+        if entry.cancelled {
+            return Ok(());
+        }
+        (entry.pull, entry.cancelled) = (None, true);
+        self.write(entry)
+    }
+
+    /// Whether an operation goes on after a restart.
+    pub(super) fn can_go_on(&self, operation: Uuid) -> bool {
+        self.running().get(&operation).is_some_and(|entry| entry.pull.is_some())
+    }
+
+    /// Takes operations out of the journal.
+    pub(super) fn forget(&self, operations: &[Uuid]) -> Result<(), JournalError> {
+        if operations.is_empty() {
+            return Ok(());
+        }
+        let mut running = self.running();
+        for &id in operations {
+            running.remove(&id);
+            self.erase(id)?;
+        }
+        self.sync_dir()
+    }
+
+    /// What agents before this one noted, the oldest first. Entries that have not ended run again until they are ended.
+    pub(super) fn load(&self) -> Result<Vec<Found>, JournalError> {
+        let mut running = self.running();
+        let listed = fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+        let mut found = Vec::new();
+        for path in listed.map_err(at(&self.dir))?.into_iter().map(|entry| entry.path()) {
+            let operation = path.file_stem().and_then(|stem| stem.to_str()).and_then(|stem| stem.parse().ok());
+            let is_entry = path.extension().is_some_and(|extension| extension == ENTRY);
+            match operation.filter(|_| is_entry) {
+                Some(operation) => {
+                    let read = read(&path, operation);
+                    found.push(read.unwrap_or_else(|error| Found::Damaged { operation, path, error }));
+                }
+                // Half an entry, or room for one that was not used.
+                None => told(fs::remove_file(&path).map_err(at(&path))),
+            }
+        }
+        for entry in found.iter().filter_map(Found::entry).filter(|entry| !entry.has_ended()) {
+            told(self.reserve(entry.operation).and_then(|()| self.write(entry)));
+            running.insert(entry.operation, entry.clone());
+        }
+        found.sort_by_key(|found| found.entry().map(Entry::started_at_ms));
+        Ok(found)
+    }
+
+    /// Makes room for how an operation ends: a full disk shall not make it forgotten.
+    fn reserve(&self, operation: Uuid) -> Result<(), JournalError> {
+        let path = self.path(operation, RESERVED);
+        let file = File::create(&path).map_err(at(&path))?;
+        nix::fcntl::posix_fallocate(&file, 0, MAX_BYTES.cast_signed()).map_err(|errno| at(&path)(errno.into()))?;
+        file.sync_all().map_err(at(&path))
+    }
+
+    fn write_reserved(&self, entry: &Entry) -> Result<(), JournalError> {
+        let (room, path) = (self.path(entry.operation, RESERVED), self.path(entry.operation, ENTRY));
+        let bytes = encode(entry).map_err(at(&path))?;
+        let mut file = File::options().write(true).open(&room).map_err(at(&room))?;
+        let written = file.write_all(&bytes).and_then(|()| file.set_len(bytes.len() as u64));
+        written.and_then(|()| file.sync_all()).and_then(|()| fs::rename(&room, &path)).map_err(at(&path))?;
+        self.sync_dir()
+    }
+
+    fn write(&self, entry: &Entry) -> Result<(), JournalError> {
+        let path = self.path(entry.operation, ENTRY);
+        let bytes = encode(entry).map_err(at(&path))?;
         let mut file = tempfile::NamedTempFile::new_in(&self.dir).map_err(at(&self.dir))?;
         file.write_all(&bytes).and_then(|()| file.as_file().sync_all()).map_err(at(&path))?;
         file.persist(&path).map_err(|error| at(&path)(error.error))?;
         self.sync_dir()
     }
 
-    /// Forgets an install that has ended.
-    pub(super) fn end(&self, operation: Uuid) -> Result<(), JournalError> {
-        let path = self.path(operation);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(at(&path)(error)),
-            _ => self.sync_dir(),
-        }
-    }
-
-    /// The installs that an agent before this one began and did not end. What cannot be read is told and left out.
-    pub(super) fn pending(&self) -> Result<Vec<Pending>, JournalError> {
-        let entries = fs::read_dir(&self.dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
-        let mut found = Vec::new();
-        for entry in entries.map_err(at(&self.dir))? {
-            let path = entry.path();
-            if path.extension().is_none_or(|extension| extension != "json") {
-                continue;
-            }
-            match read(&path) {
-                Ok(pending) => found.push(pending),
-                Err(error) => {
-                    tracing::error!(path = %path.display(), %error, "an entry of the journal cannot be read");
-                }
+    fn erase(&self, operation: Uuid) -> Result<(), JournalError> {
+        for extension in [ENTRY, RESERVED] {
+            let path = self.path(operation, extension);
+            match fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(at(&path)(error)),
+                _ => {}
             }
         }
-        Ok(found)
+        Ok(())
     }
 
-    fn path(&self, operation: Uuid) -> PathBuf {
-        self.dir.join(format!("{operation}.json"))
+    fn path(&self, operation: Uuid, extension: &str) -> PathBuf {
+        self.dir.join(format!("{operation}.{extension}"))
     }
 
     fn sync_dir(&self) -> Result<(), JournalError> {
         File::open(&self.dir).and_then(|dir| dir.sync_all()).map_err(at(&self.dir))
     }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<Uuid, Entry>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
-fn read(path: &Path) -> io::Result<Pending> {
+impl Found {
+    fn entry(&self) -> Option<&Entry> {
+        match self {
+            Self::Entry(entry) => Some(entry),
+            Self::Damaged { .. } => None,
+        }
+    }
+}
+
+/// An agent without room for its state still tells what it knows; it refuses to begin anything.
+fn told(result: Result<(), JournalError>) {
+    if let Err(error) = result {
+        tracing::error!(error = %crate::text::chain(&error), "the journal cannot be put in order");
+    }
+}
+
+fn encode(entry: &Entry) -> io::Result<Vec<u8>> {
+    let bytes = serde_json::to_vec(entry)?;
+    if bytes.len() as u64 <= MAX_BYTES {
+        return Ok(bytes);
+    }
+    Ok(serde_json::to_vec(&entry.clone().shortened())?)
+}
+
+fn read(path: &Path, operation: Uuid) -> io::Result<Found> {
     if fs::metadata(path)?.len() > MAX_BYTES {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
-    Ok(serde_json::from_slice(&fs::read(path)?)?)
+    let entry: Entry = serde_json::from_slice(&fs::read(path)?)?;
+    if entry.schema != SCHEMA || entry.operation != operation {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "it is of another version of the agent, or misnamed"));
+    }
+    Ok(Found::Entry(Box::new(if entry.has_ended() { entry } else { entry.restarted() })))
 }
 
 fn at(path: &Path) -> impl Fn(io::Error) -> JournalError {
@@ -196,62 +247,4 @@ fn at(path: &Path) -> impl Fn(io::Error) -> JournalError {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::fs;
-
-    use uuid::Uuid;
-
-    use super::{Journal, Pending};
-    use crate::agent::pull::Pulled;
-    use crate::image::group::{GroupSize, Layout};
-    use crate::image::manifest::ImageId;
-    use crate::operation::registry::Request;
-    use crate::provision::plan::{ImageSpec, Options};
-
-    fn pending() -> Pending {
-        let image = ImageSpec {
-            layout: Layout::new(5 << 20, GroupSize::default()),
-            root: Some([7; 32]),
-            logical_block_size: Some(4096),
-        };
-        let request = Request { id: Uuid::from_u128(2), digest: [3; 32] };
-        let options = Options { in_place: false, wipe_rest: true };
-        let source = Pulled::Repository { repository: "main".to_owned(), image: ImageId(blake3::hash(b"x")) };
-        let pending = Pending::new(Uuid::from_u128(1), &request, &image, options, source);
-        let pending = pending.on("serial=S1".to_owned(), Some("boot".to_owned()));
-        assert_eq!((pending.image(), pending.request()), (Some(image), request));
-        assert_eq!(pending.options(), Options { in_place: true, wipe_rest: true });
-        pending
-    }
-
-    #[test]
-    fn what_has_begun_is_found_again_until_it_has_ended() {
-        let dir = tempfile::tempdir().expect("directory");
-        let journal = Journal::open(dir.path()).expect("opened");
-        let pending = pending();
-        journal.begin(&pending).expect("noted");
-        let journal = Journal::open(dir.path()).expect("opened again");
-        assert_eq!(journal.pending().expect("read"), std::slice::from_ref(&pending));
-        journal.end(pending.operation).expect("forgotten");
-        journal.end(pending.operation).expect("twice is no harm");
-        assert_eq!(journal.pending().expect("read"), []);
-    }
-
-    #[test]
-    fn damaged_entries_are_left_out_and_others_are_not() {
-        let dir = tempfile::tempdir().expect("directory");
-        let journal = Journal::open(dir.path()).expect("opened");
-        journal.begin(&pending()).expect("noted");
-        fs::write(dir.path().join("pending/cut.json"), "{\"operation\":").expect("written");
-        fs::File::create(dir.path().join("pending/huge.json")).and_then(|file| file.set_len(1 << 30)).expect("written");
-        assert_eq!(journal.pending().expect("read").len(), 1);
-    }
-
-    #[test]
-    fn a_journal_that_cannot_be_written_is_an_error() {
-        let dir = tempfile::tempdir().expect("directory");
-        let journal = Journal::open(dir.path()).expect("opened");
-        fs::remove_dir_all(dir.path().join("pending")).expect("removed");
-        journal.begin(&pending()).expect_err("nowhere to write");
-    }
-}
+mod tests;

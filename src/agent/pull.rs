@@ -7,14 +7,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
-use uuid::Uuid;
 
+use super::begin::{Intent, Start, Waiting};
 use super::error::AgentError;
 use super::journal::Pending;
 use super::{Agent, InstallRequest, Intake, Planned};
 use crate::clock::unix_seconds;
 use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::discovery::Disk;
+use crate::disk::guard;
 use crate::disk::selector::Selector;
 use crate::hardware::host;
 use crate::image::group::Layout;
@@ -22,8 +23,7 @@ use crate::image::manifest::ImageId;
 use crate::image::source::Format;
 use crate::inspect::policy::Choice;
 use crate::net::http::PrivateUrl;
-use crate::operation::registry::{Begun, Request};
-use crate::operation::{Failure, Operation, OperationKind};
+use crate::operation::{Failure, Operation, OperationKind, Request};
 use crate::provision::error::{ProvisionError, SourceFailure};
 use crate::provision::feed::FeedEvent;
 use crate::provision::plan::{ImageSpec, Options};
@@ -176,67 +176,54 @@ impl Agent {
         }
         let (planned, found) = self.plan_pull(request)?;
         if !token.is_empty() {
-            self.tokens.redeem(token, &planned.plan)?;
+            self.tokens.redeem(token, &planned.plan, &id.caller.identity())?;
         }
-        let operation = Uuid::new_v4();
-        let pending = Pending::new(operation, id, &found.spec, request.options, found.pulled);
+        let disk = &planned.plan.disk;
+        let (runtime, fetch) = self.fetch(&found.pulled, planned.plan.image.layout)?;
+        let pending = Pending::new(&found.spec, request.options, found.pulled);
         let pending = pending.inspected(request.inspection.clone()).admitted(planned.case.admission.clone());
-        self.begin_pull(pending, &planned)
+        let pull = Some(pending.on(selector_of(disk).to_string(), self.boot_id()));
+        let intent = Intent { request: id, kind: OperationKind::Install, disk, pull };
+        let (work, device) = match self.begin(intent, |disk| guard::open_for_writing(&self.discovery, disk))? {
+            Start::Begun(work, device) => (work, device),
+            Start::Known(operation) => return Ok(operation),
+        };
+        let operation = work.operation().clone();
+        let intake = self.start_install(work, device, &planned)?;
+        spawn_fetch(runtime, fetch, intake, operation.span())?;
+        Ok(operation)
     }
 
-    /// Goes on with the installs that an agent before this one began. Each that cannot go on is told and forgotten: its
-    /// disk has no boot region, and a marker says why.
-    pub fn resume(self: &Arc<Self>) {
-        let pending = match self.journal.pending() {
-            Ok(pending) => pending,
-            Err(error) => return tracing::error!(error = %crate::text::chain(&error), "cannot read the journal"),
-        };
-        for pending in pending {
-            let operation = pending.operation;
-            match self.resume_one(pending) {
-                Ok(operation) => {
+    /// Goes on with the installs that an agent before this one began, and gives those that go on. Each that cannot is ended
+    /// with the reason: its disk has no boot region, and a marker says why.
+    pub fn resume(self: &Arc<Self>, waiting: Vec<Waiting>) -> Vec<Arc<Operation>> {
+        let mut resumed = Vec::new();
+        for Waiting { operation, pending } in waiting {
+            match self.resume_one(&operation, pending) {
+                Ok(()) => {
                     tracing::info!(operation = %operation.id, disk = operation.disk, "goes on after a restart");
+                    resumed.push(operation);
                 }
-                Err(error) => {
-                    let error = crate::text::chain(&error);
-                    tracing::error!(operation = %operation, error, "an install that was interrupted cannot go on");
-                    self.forget(operation);
-                }
+                Err(error) => self.end_restored(&operation, Failure::from(&error)),
             }
         }
+        resumed
     }
 
-    fn resume_one(self: &Arc<Self>, pending: Pending) -> Result<Arc<Operation>, AgentError> {
+    fn resume_one(self: &Arc<Self>, operation: &Operation, pending: Pending) -> Result<(), AgentError> {
         let boot_id = self.boot_id();
         if boot_id.is_none() || pending.boot_id != boot_id {
             return Err(AgentError::Rebooted);
         }
         let image = pending.image().ok_or(AgentError::Rebooted)?;
-        let selector = pending.disk.parse()?;
-        let (options, inspection) = (pending.options(), pending.inspection.clone());
-        let admission = pending.admission.clone();
+        let (runtime, fetch) = self.fetch(&pending.source, image.layout)?;
+        let (selector, options) = (pending.disk.parse()?, pending.options());
+        let Pending { inspection, admission, .. } = pending;
         let planned = self.plan(&InstallRequest { selector, image, options, inspection, admission })?;
-        self.begin_pull(pending, &planned)
-    }
-
-    fn begin_pull(self: &Arc<Self>, pending: Pending, planned: &Planned) -> Result<Arc<Operation>, AgentError> {
-        let (runtime, fetch) = self.fetch(&pending.source, planned.plan.image.layout)?;
-        let disk = &planned.plan.disk;
-        let running =
-            match self.registry.begin_as(pending.operation, &pending.request(), OperationKind::Install, disk)? {
-                Begun::New(running) => running,
-                Begun::Known(operation) => return Ok(operation),
-            };
-        let operation = running.operation().clone();
-        let pending = pending.on(selector_of(disk).to_string(), self.boot_id());
-        if let Err(error) = self.journal.begin(&pending) {
-            running.withdraw(Failure::from(&error));
-            return Err(error.into());
-        }
-        let begun = self.start_install(running, planned);
-        let intake = begun.inspect_err(|_| self.forget(operation.id))?;
-        spawn_fetch(runtime, fetch, intake, operation.span())?;
-        Ok(operation)
+        let open = |disk: &Disk| guard::open_for_writing(&self.discovery, disk);
+        let (work, device) = self.begin_again(operation.id, &planned.plan.disk, open)?;
+        let intake = self.start_install(work, device, &planned)?;
+        spawn_fetch(runtime, fetch, intake, operation.span())
     }
 
     /// What will feed an install, and the runtime that it does so on.
@@ -251,22 +238,6 @@ impl Agent {
                 let runtime = new_runtime().map_err(|source| AgentError::Thread { source })?;
                 Ok((runtime, Fetch::Http { source, layout }))
             }
-        }
-    }
-
-    /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
-    /// before it has ended.
-    pub fn cancel(&self, operation: &Operation) {
-        self.forget(operation.id);
-        operation.cancel.cancel();
-        // Whoever asks next sees that it is to end.
-        operation.publish();
-    }
-
-    /// Takes an install out of the journal.
-    pub(super) fn forget(&self, operation: Uuid) {
-        if let Err(error) = self.journal.end(operation) {
-            tracing::error!(error = %crate::text::chain(&error), "an install that has ended stays in the journal");
         }
     }
 

@@ -19,7 +19,8 @@ use crate::hardware::survey::Survey;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind};
 use crate::inspect::policy::Choice;
-use crate::operation::registry::{Registry, Request};
+use crate::operation::registry::Registry;
+use crate::operation::{Caller, Request};
 use crate::provision::feed::Encoding;
 use crate::provision::install::Resources;
 use crate::provision::plan::{ImageSpec, Options};
@@ -65,7 +66,7 @@ fn request(serial: &str) -> InstallRequest {
 }
 
 fn id(id: u128) -> Request {
-    Request { id: Uuid::from_u128(id), digest: [0; 32] }
+    Request { id: Uuid::from_u128(id), digest: [0; 32], caller: Caller::default() }
 }
 
 fn refused(agent: &Arc<Agent>, request: &InstallRequest, token: &[u8]) -> AgentError {
@@ -138,7 +139,7 @@ fn an_image_that_does_not_fit_the_server_is_refused_unless_that_is_overridden() 
     let planned = agent.plan(&asking(of_arm, &["HW-02"])).expect("overridden");
     let overridden = planned.judgement.overridden();
     assert!(matches!(&overridden[..], [one] if one.starts_with("HW-02 was overridden by user 0: ")), "{overridden:?}");
-    let token = agent.tokens.issue(&planned.plan);
+    let token = agent.tokens.issue(&planned.plan, "user ");
     let other = asking(of_arm, &["HW-02", "HW-03"]);
     assert_eq!(refused(&agent, &other, &token).reason(), Reason::PlanStale, "a token holds for its own overrides");
 }
@@ -149,7 +150,7 @@ fn a_token_holds_for_its_own_plan() {
     fixture.nvme("nvme0n1", "259:0", "S1");
     fixture.nvme("nvme1n1", "259:1", "S2");
     let agent = agent(&fixture);
-    let token = agent.tokens.issue(&agent.plan(&request("S1")).expect("planned").plan);
+    let token = agent.tokens.issue(&agent.plan(&request("S1")).expect("planned").plan, "user ");
     assert_eq!(refused(&agent, &request("S2"), &token).reason(), Reason::PlanStale);
     assert_eq!(refused(&agent, &request("S1"), b"token").reason(), Reason::PlanTokenInvalid);
     assert_eq!(refused(&agent, &request("S1"), &token).reason(), Reason::DiskGone, "the token holds, the disk is gone");
@@ -216,6 +217,9 @@ fn a_refused_capture_leaves_neither_operation_nor_hold() {
         assert!(agent.registry.list().is_empty());
     }
     let request = CaptureRequest { selector: selector("S1"), mode: CaptureMode::UsedBlocks, group_size: None };
-    assert_eq!(agent.stream_capture(&request, Encoding::Raw).expect_err("refused").reason(), Reason::DiskGone);
+    assert_eq!(
+        agent.stream_capture(Caller::default(), &request, Encoding::Raw).expect_err("refused").reason(),
+        Reason::DiskGone
+    );
     assert!(agent.registry.list().is_empty());
 }

@@ -3,15 +3,15 @@
 use std::num::NonZeroUsize;
 use std::sync::Arc;
 
+use super::Agent;
+use super::begin::{Intent, Start, spawn};
 use super::error::AgentError;
-use super::{Agent, spawn};
 use crate::disk::device::BlockDevice;
 use crate::disk::discovery::Disk;
 use crate::disk::guard;
 use crate::disk::selector::Selector;
 use crate::image::group::Layout;
-use crate::operation::registry::{Begun, Request};
-use crate::operation::{Operation, OperationKind, Outcome};
+use crate::operation::{Operation, OperationKind, Outcome, Request};
 use crate::provision::error::ProvisionError;
 use crate::provision::verify::{Expectation, VerifyJob};
 
@@ -41,14 +41,14 @@ impl Agent {
         let all = self.discovery.scan()?;
         let disk = selector.select(&all)?.clone();
         let expectation = self.expectation(&disk, against)?;
-        let device = guard::open_for_reading(&self.discovery, &disk)?;
-        let running = match self.registry.begin(id, OperationKind::Verify, &disk)? {
-            Begun::New(running) => running,
-            Begun::Known(operation) => return Ok(operation),
+        let intent = Intent { request: id, kind: OperationKind::Verify, disk: &disk, pull: None };
+        let (work, device) = match self.begin(intent, |disk| guard::open_for_reading(&self.discovery, disk))? {
+            Start::Begun(work, device) => (work, device),
+            Start::Known(operation) => return Ok(operation),
         };
-        let operation = running.operation().clone();
+        let operation = work.operation().clone();
         let workers = self.resources.workers(expectation.layout());
-        spawn("verify", running, move |operation| run_verify(operation, &device, disk, &expectation, workers))?;
+        spawn("verify", work, move |operation| run_verify(operation, &device, disk, &expectation, workers))?;
         Ok(operation)
     }
 

@@ -6,6 +6,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde::{Deserialize, Serialize};
+
 use super::identity::{self, DeviceNumber, Identity, Transport};
 use super::roots::Roots;
 use super::stack::Stack;
@@ -23,7 +25,7 @@ const NO_DISKS: [&str; 7] = ["dm-", "md", "ram", "zram", "sr", "fd", "nbd"];
 const MAX_LINKS: usize = 16;
 
 /// A whole disk, as it was when it was looked at.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Disk {
     /// Kernel name, without `/dev`. It may change at the next boot.
     pub name: String,
@@ -51,7 +53,8 @@ pub struct Disk {
     pub write_zeroes_max_bytes: u64,
     /// Names under `/dev/disk/by-path`, sorted.
     pub by_path: Vec<String>,
-    /// What it is used for, worst first.
+    /// What it is used for, worst first. That changes, and is not written down.
+    #[serde(skip)]
     pub uses: Vec<DiskUse>,
 }
 

@@ -20,7 +20,7 @@ const PLACEHOLDERS: [&str; 9] =
     ["none", "null", "unknown", "default", "n/a", "na", "not specified", "to be filled by o.e.m.", "serial number"];
 
 /// Major and minor number of a device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct DeviceNumber {
     /// The driver.
     pub major: u32,
@@ -168,7 +168,7 @@ fn numbered(part: &str, prefix: &str) -> bool {
 }
 
 /// What tells a disk from every other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Serial number.
     pub serial: Option<String>,

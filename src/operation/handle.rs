@@ -1,21 +1,27 @@
 //! One operation: what it does, how far it is, and how it ended.
 
+use std::borrow::Cow;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::rate::{Rate, eta};
+use super::request::Request;
 use crate::disk::discovery::Disk;
 use crate::image::manifest::ImageId;
 use crate::provision::progress::{Counters, Progress, Stage};
 use crate::reason::{DomainError, Reason};
 
 /// What an operation does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum OperationKind {
+    /// Nobody knows any more: what was noted of it cannot be read.
+    Unknown,
     /// Installs an image.
     Install,
     /// Verifies a disk.
@@ -62,14 +68,15 @@ pub struct Failure {
     /// What happened, with its causes, for people.
     pub message: String,
     /// Every variable of the message.
-    pub metadata: Vec<(&'static str, String)>,
+    pub metadata: Vec<(Cow<'static, str>, String)>,
 }
 
 impl<E: DomainError> From<&E> for Failure {
     fn from(error: &E) -> Self {
         // Some domain errors have a table below their first line; what comes from elsewhere has no say in lines.
         let message = error.to_string() + &crate::text::causes(error);
-        Self { reason: error.reason(), message, metadata: error.metadata() }
+        let metadata = error.metadata().into_iter().map(|(key, value)| (key.into(), value)).collect();
+        Self { reason: error.reason(), message, metadata }
     }
 }
 
@@ -113,9 +120,9 @@ pub struct Operation {
     pub id: Uuid,
     /// What it does.
     pub kind: OperationKind,
-    /// The request that began it.
-    pub request_id: Uuid,
-    /// Kernel name of the disk.
+    /// The request that began it, and who made it.
+    pub request: Request,
+    /// Kernel name of the disk; empty if it is not known any more.
     pub disk: String,
     /// When it began.
     pub started_at: SystemTime,
@@ -128,11 +135,12 @@ pub struct Operation {
 }
 
 impl Operation {
-    pub(super) fn new(id: Uuid, kind: OperationKind, request_id: Uuid, disk: String, started_at: SystemTime) -> Self {
+    /// An operation that has not moved anything yet.
+    pub fn new(id: Uuid, kind: OperationKind, request: Request, disk: String, started_at: SystemTime) -> Self {
         Self {
             id,
             kind,
-            request_id,
+            request,
             disk,
             started_at,
             counters: Arc::default(),
@@ -140,6 +148,14 @@ impl Operation {
             state: watch::Sender::new(Arc::new(Snapshot { sequence: 1, ..Snapshot::default() })),
             rate: Mutex::default(),
         }
+    }
+
+    /// The same, whose next states have numbers above `sequence`: whoever followed it before the agent was restarted misses
+    /// none of them.
+    #[must_use]
+    pub fn after(self, sequence: u64) -> Self {
+        self.state.send_modify(|state| Arc::make_mut(state).sequence = sequence + 1);
+        self
     }
 
     /// The resource name: `operations/` and the id.
@@ -152,7 +168,7 @@ impl Operation {
         tracing::info_span!(
             "operation",
             operation = %self.id,
-            request_id = %self.request_id,
+            request_id = %self.request.id,
             disk = self.disk,
             kind = ?self.kind
         )
@@ -188,6 +204,11 @@ impl Operation {
         self.update(Some((at, result)));
     }
 
+    /// Takes over how it ended before the agent was restarted.
+    pub fn ended_before(&self, snapshot: Snapshot) {
+        self.state.send_replace(Arc::new(snapshot));
+    }
+
     fn update(&self, end: Option<(SystemTime, Result<Outcome, Failure>)>) {
         let progress = self.counters.progress();
         let (done, all) = self.work(&progress);
@@ -217,7 +238,7 @@ impl Operation {
     /// that a rate is one of the image.
     const fn work(&self, progress: &Progress) -> (u64, u64) {
         match self.kind {
-            OperationKind::Verify => (progress.verified_bytes, progress.total_bytes),
+            OperationKind::Verify | OperationKind::Unknown => (progress.verified_bytes, progress.total_bytes),
             OperationKind::Capture => (progress.read_bytes, progress.total_bytes),
             OperationKind::Install => {
                 let placed = progress.written_bytes + progress.present_bytes + progress.hole_bytes;
@@ -233,7 +254,8 @@ mod tests {
 
     use uuid::Uuid;
 
-    use super::{Failure, Operation, OperationKind};
+    use super::{Failure, Operation, OperationKind, Request};
+    use crate::operation::Caller;
     use crate::provision::error::ProvisionError;
     use crate::provision::progress::Stage;
     use crate::reason::Reason;
@@ -242,7 +264,7 @@ mod tests {
         Operation::new(
             Uuid::from_u128(2),
             OperationKind::Install,
-            Uuid::from_u128(1),
+            Request { id: Uuid::from_u128(1), digest: [1; 32], caller: Caller::default() },
             "sda".to_owned(),
             SystemTime::UNIX_EPOCH,
         )
@@ -266,6 +288,14 @@ mod tests {
         operation.cancel.cancel();
         operation.publish();
         assert_eq!((operation.snapshot().sequence, operation.snapshot().cancel_requested), (3, true));
+    }
+
+    #[test]
+    fn states_after_a_restart_have_higher_numbers_than_those_before() {
+        let operation = operation().after(7);
+        assert_eq!(operation.snapshot().sequence, 8);
+        operation.end(SystemTime::UNIX_EPOCH, Err(failure()));
+        assert_eq!(operation.snapshot().sequence, 9);
     }
 
     #[test]

@@ -6,5 +6,7 @@
 mod handle;
 pub mod rate;
 pub mod registry;
+mod request;
 
 pub use handle::{Captured, Failure, Operation, OperationKind, Outcome, Snapshot};
+pub use request::{Caller, Request};

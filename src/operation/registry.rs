@@ -1,14 +1,16 @@
 //! Which operations there are, which request began each, and which disk each holds.
 //!
-//! In memory: after a restart nothing is remembered but what the disks themselves say.
+//! In memory: what outlives a restart is the agent's journal, which restores it here.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::Notify;
 use uuid::Uuid;
 
 use super::handle::{Failure, Operation, OperationKind, Outcome};
+use super::request::Request;
 use crate::clock::Clock;
 use crate::disk::discovery::Disk;
 use crate::disk::identity::DeviceNumber;
@@ -16,17 +18,12 @@ use crate::reason::{DomainError, Reason};
 
 /// Most operations that run at once: memory is bounded by this many times the memory budget of one.
 const MAX_RUNNING: usize = 4;
-/// Most ended operations that are remembered; the oldest is forgotten first.
-const MAX_ENDED: usize = 1000;
-
-/// Who asks for an operation, and for what exactly.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Request {
-    /// The caller's id for the request.
-    pub id: Uuid,
-    /// Digest of the whole request.
-    pub digest: [u8; 32],
-}
+/// How many ended operations are remembered however old they are.
+const KEPT: usize = 1000;
+/// How long an operation that has ended is remembered at least: so long a repeated request finds it.
+const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
+/// Most ended operations at all: one in 20 s for a day. Then none begins until the oldest may be forgotten.
+const MAX_ENDED: usize = 4096;
 
 /// Why there is no operation.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +31,12 @@ pub enum RegistryError {
     /// The request id stands for another request.
     #[error("request id {id} was used for another request")]
     RequestIdReused {
+        /// The id.
+        id: Uuid,
+    },
+    /// The request id stands for a request of somebody else.
+    #[error("request id {id} is not this caller's")]
+    RequestOfAnother {
         /// The id.
         id: Uuid,
     },
@@ -48,6 +51,9 @@ pub enum RegistryError {
     /// Too many run.
     #[error("{MAX_RUNNING} operations are running already")]
     TooMany,
+    /// Too many have ended within a day.
+    #[error("{MAX_ENDED} operations have ended within a day, and none may be forgotten yet")]
+    TooManyEnded,
     /// The agent is stopping.
     #[error("the agent is stopping")]
     Stopping,
@@ -70,7 +76,8 @@ impl DomainError for RegistryError {
         match self {
             Self::RequestIdReused { .. } => Reason::RequestIdReused,
             Self::DiskHeld { .. } => Reason::OperationInProgress,
-            Self::TooMany => Reason::OperationLimit,
+            Self::RequestOfAnother { .. } => Reason::OperationNotFound,
+            Self::TooMany | Self::TooManyEnded => Reason::OperationLimit,
             Self::Stopping => Reason::AgentStopping,
             Self::NotFound { .. } => Reason::OperationNotFound,
             Self::Running { .. } => Reason::OperationRunning,
@@ -79,11 +86,11 @@ impl DomainError for RegistryError {
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::RequestIdReused { id } => vec![("requestId", id.to_string())],
+            Self::RequestIdReused { id } | Self::RequestOfAnother { id } => vec![("requestId", id.to_string())],
             Self::DiskHeld { disk, operation } => vec![("disk", disk.clone()), ("operation", operation.clone())],
             Self::NotFound { name } => vec![("operation", name.clone())],
             Self::Running { operation } => vec![("operation", operation.clone())],
-            Self::TooMany | Self::Stopping => Vec::new(),
+            Self::TooMany | Self::TooManyEnded | Self::Stopping => Vec::new(),
         }
     }
 }
@@ -93,7 +100,7 @@ struct State {
     /// By age: the key counts up.
     operations: BTreeMap<u64, Arc<Operation>>,
     next: u64,
-    requests: HashMap<Uuid, ([u8; 32], Arc<Operation>)>,
+    requests: HashMap<Uuid, Arc<Operation>>,
     disks: HashMap<DeviceNumber, Arc<Operation>>,
     stopping: bool,
 }
@@ -138,7 +145,7 @@ impl Registry {
     /// The operation that this request began before, if it did.
     ///
     /// # Errors
-    /// [`RegistryError::RequestIdReused`].
+    /// If the id stands for another request, or for one of another caller.
     pub fn known(&self, request: &Request) -> Result<Option<Arc<Operation>>, RegistryError> {
         self.state().known(request)
     }
@@ -161,40 +168,63 @@ impl Registry {
         kind: OperationKind,
         disk: &Disk,
     ) -> Result<Begun, RegistryError> {
-        self.begin_as(Uuid::new_v4(), request, kind, disk)
-    }
-
-    /// The same, for an operation whose id is known: it goes on after a restart.
-    ///
-    /// # Errors
-    /// As [`begin`](Self::begin).
-    pub fn begin_as(
-        self: &Arc<Self>,
-        id: Uuid,
-        request: &Request,
-        kind: OperationKind,
-        disk: &Disk,
-    ) -> Result<Begun, RegistryError> {
         let mut state = self.state();
         if let Some(operation) = state.known(request)? {
             return Ok(Begun::Known(operation));
         }
-        if state.stopping {
-            return Err(RegistryError::Stopping);
+        state.check_room(disk)?;
+        if state.ended() >= MAX_ENDED {
+            return Err(RegistryError::TooManyEnded);
         }
-        state.check_free(disk)?;
-        if state.disks.len() >= MAX_RUNNING {
-            return Err(RegistryError::TooMany);
-        }
-        let operation = Arc::new(Operation::new(id, kind, request.id, disk.name.clone(), self.clock.now()));
-        let age = state.next;
-        state.next += 1;
-        state.operations.insert(age, operation.clone());
-        state.requests.insert(request.id, (request.digest, operation.clone()));
+        let (id, disk_name) = (Uuid::new_v4(), disk.name.clone());
+        let operation = Arc::new(Operation::new(id, kind, request.clone(), disk_name, self.clock.now()));
+        state.insert(operation.clone());
+        Ok(Begun::New(self.hold(&mut state, operation, disk)))
+    }
+
+    /// Goes on with an operation that was [restored](Self::restore) and has not ended.
+    ///
+    /// # Errors
+    /// If there is none, or another one holds the disk, too many run, or the agent is stopping.
+    pub fn resume(self: &Arc<Self>, id: Uuid, disk: &Disk) -> Result<Running, RegistryError> {
+        let mut state = self.state();
+        state.check_room(disk)?;
+        let waits = |operation: &&Arc<Operation>| operation.id == id && !operation.snapshot().is_done();
+        let operation = state.operations.values().find(waits).cloned();
+        let operation = operation.ok_or_else(|| RegistryError::NotFound { name: format!("operations/{id}") })?;
+        Ok(self.hold(&mut state, operation, disk))
+    }
+
+    fn hold(self: &Arc<Self>, state: &mut State, operation: Arc<Operation>, disk: &Disk) -> Running {
         state.disks.insert(disk.device_number, operation.clone());
-        state.forget_old();
-        drop(state);
-        Ok(Begun::New(Running { registry: self.clone(), operation, disk: disk.device_number, ended: false }))
+        Running { registry: self.clone(), operation, disk: disk.device_number, ended: false }
+    }
+
+    /// Takes over an operation of an agent before this one, the oldest first. It holds no disk.
+    pub fn restore(&self, operation: Arc<Operation>) {
+        self.state().insert(operation);
+    }
+
+    /// Ends an operation that was restored, and cannot go on.
+    pub fn end_restored(&self, operation: &Operation, failure: Failure) {
+        operation.end(self.clock.now(), Err(failure));
+    }
+
+    /// Forgets ended operations that are old, beyond those that are kept in any case. Gives their ids.
+    pub fn expire(&self) -> Vec<Uuid> {
+        let now = self.clock.now();
+        let mut state = self.state();
+        let surplus = state.ended().saturating_sub(KEPT);
+        let ended = state.operations.values().filter_map(|operation| {
+            let (at, _) = operation.snapshot().end.clone()?;
+            Some((operation.id, at))
+        });
+        let old = |at: SystemTime| now.duration_since(at).is_ok_and(|age| age >= REMEMBERED);
+        let expired: Vec<_> = ended.take(surplus).filter(|&(_, at)| old(at)).map(|(id, _)| id).collect();
+        for &id in &expired {
+            state.remove(id);
+        }
+        expired
     }
 
     /// An operation by its name, with or without `operations/`.
@@ -216,9 +246,8 @@ impl Registry {
     /// Forgets an operation that has ended. Its request id stays taken no longer.
     ///
     /// # Errors
-    /// If there is none of this name, or it runs.
-    pub fn forget(&self, name: &str) -> Result<(), RegistryError> {
-        let operation = self.find(name)?;
+    /// If it runs.
+    pub fn forget(&self, operation: &Operation) -> Result<(), RegistryError> {
         if !operation.snapshot().is_done() {
             return Err(RegistryError::Running { operation: operation.name() });
         }
@@ -261,11 +290,23 @@ impl Registry {
 
 impl State {
     fn known(&self, request: &Request) -> Result<Option<Arc<Operation>>, RegistryError> {
-        match self.requests.get(&request.id) {
-            None => Ok(None),
-            Some((digest, operation)) if *digest == request.digest => Ok(Some(operation.clone())),
-            Some(_) => Err(RegistryError::RequestIdReused { id: request.id }),
+        let Some(operation) = self.requests.get(&request.id) else { return Ok(None) };
+        if !operation.request.caller.is(&request.caller) {
+            return Err(RegistryError::RequestOfAnother { id: request.id });
         }
+        if operation.request.digest != request.digest {
+            return Err(RegistryError::RequestIdReused { id: request.id });
+        }
+        Ok(Some(operation.clone()))
+    }
+
+    /// Fails unless one more may run, on this disk.
+    fn check_room(&self, disk: &Disk) -> Result<(), RegistryError> {
+        if self.stopping {
+            return Err(RegistryError::Stopping);
+        }
+        self.check_free(disk)?;
+        if self.disks.len() >= MAX_RUNNING { Err(RegistryError::TooMany) } else { Ok(()) }
     }
 
     fn check_free(&self, disk: &Disk) -> Result<(), RegistryError> {
@@ -275,20 +316,23 @@ impl State {
         }
     }
 
-    fn forget_old(&mut self) {
-        let ended = self.operations.len().saturating_sub(self.disks.len());
-        if ended <= MAX_ENDED {
-            return;
+    /// How many have ended. Those that were restored and wait count as well.
+    fn ended(&self) -> usize {
+        self.operations.len().saturating_sub(self.disks.len())
+    }
+
+    fn insert(&mut self, operation: Arc<Operation>) {
+        // Of what cannot be read any more nobody knows who asked for it.
+        if !operation.request.id.is_nil() {
+            self.requests.insert(operation.request.id, operation.clone());
         }
-        let oldest = self.operations.values().find(|operation| operation.snapshot().is_done()).map(|old| old.id);
-        if let Some(id) = oldest {
-            self.remove(id);
-        }
+        self.operations.insert(self.next, operation);
+        self.next += 1;
     }
 
     fn remove(&mut self, id: Uuid) {
         self.operations.retain(|_, operation| operation.id != id);
-        self.requests.retain(|_, (_, operation)| operation.id != id);
+        self.requests.retain(|_, operation| operation.id != id);
     }
 }
 

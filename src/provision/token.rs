@@ -1,6 +1,6 @@
 //! Plan tokens: proof of what a plan saw, good for one install.
 //!
-//! A token binds the disk's identity, number and size, the image and the options. It is keyed with a secret of this
+//! A token binds the disk's identity, number and size, the image, the options, and who planned. It is keyed with a secret of this
 //! process, so that it does not outlive a restart, at which everything may have changed.
 
 use std::collections::BTreeMap;
@@ -19,8 +19,8 @@ const TOKEN_BYTES: usize = 8 + NONCE_BYTES + 32 + 32;
 /// A token that is not accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// It was not made by this process, or was altered.
-    #[error("the plan token is not one that this agent made since it started")]
+    /// It was not made by this process, or for somebody else, or was altered.
+    #[error("the plan token is not one that this agent made for this caller since it started")]
     Invalid,
     /// Its time is over.
     #[error("the plan token has expired")]
@@ -60,26 +60,26 @@ impl Default for PlanTokens {
 }
 
 impl PlanTokens {
-    /// A token for a plan, which expires [`LIFETIME`] from now.
-    pub fn issue(&self, plan: &InstallPlan) -> Vec<u8> {
+    /// A token for a plan, which expires [`LIFETIME`] from now. It is good for `holder` alone.
+    pub fn issue(&self, plan: &InstallPlan, holder: &str) -> Vec<u8> {
         let mut token = Vec::with_capacity(TOKEN_BYTES);
         token.extend_from_slice(&self.millis(LIFETIME).to_le_bytes());
         token.extend_from_slice(uuid::Uuid::new_v4().as_bytes());
         token.extend_from_slice(&fingerprint(plan));
-        let mac = blake3::keyed_hash(&self.key, &token);
+        let mac = self.mac(holder, &token);
         token.extend_from_slice(mac.as_bytes());
         token
     }
 
-    /// Accepts a token for a plan, once.
+    /// Accepts a token for a plan from its holder, once.
     ///
     /// # Errors
-    /// If it is not the token of this very plan, or is too old, or was used.
-    pub fn redeem(&self, token: &[u8], plan: &InstallPlan) -> Result<(), TokenError> {
+    /// If it is not the token of this very plan and holder, or is too old, or was used.
+    pub fn redeem(&self, token: &[u8], plan: &InstallPlan, holder: &str) -> Result<(), TokenError> {
         let fields = token.split_last_chunk::<32>().filter(|_| token.len() == TOKEN_BYTES);
         let (body, mac) = fields.ok_or(TokenError::Invalid)?;
         // blake3::Hash compares in constant time.
-        if blake3::keyed_hash(&self.key, body) != blake3::Hash::from_bytes(*mac) {
+        if self.mac(holder, body) != blake3::Hash::from_bytes(*mac) {
             return Err(TokenError::Invalid);
         }
         let (expiry, rest) = body.split_first_chunk::<8>().ok_or(TokenError::Invalid)?;
@@ -94,6 +94,11 @@ impl PlanTokens {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         used.retain(|_, expiry| *expiry > now);
         if used.insert(*nonce, expiry).is_some() { Err(TokenError::Used) } else { Ok(()) }
+    }
+
+    fn mac(&self, holder: &str, body: &[u8]) -> blake3::Hash {
+        let key = blake3::keyed_hash(&self.key, holder.as_bytes());
+        blake3::keyed_hash(key.as_bytes(), body)
     }
 
     fn millis(&self, ahead: Duration) -> u64 {
@@ -151,41 +156,42 @@ mod tests {
     #[test]
     fn a_token_is_good_once() {
         let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
-        let (first, second) = (tokens.issue(&plan), tokens.issue(&plan));
+        let (first, second) = (tokens.issue(&plan, "me"), tokens.issue(&plan, "me"));
         assert_ne!(first, second);
-        assert_eq!(tokens.redeem(&first, &plan), Ok(()));
-        assert_eq!(tokens.redeem(&first, &plan), Err(TokenError::Used));
-        assert_eq!(tokens.redeem(&second, &plan), Ok(()), "each by itself");
+        assert_eq!(tokens.redeem(&first, &plan, "you"), Err(TokenError::Invalid), "it is for who planned");
+        assert_eq!(tokens.redeem(&first, &plan, "me"), Ok(()));
+        assert_eq!(tokens.redeem(&first, &plan, "me"), Err(TokenError::Used));
+        assert_eq!(tokens.redeem(&second, &plan, "me"), Ok(()), "each by itself");
     }
 
     #[test]
     fn any_change_of_a_token_makes_it_invalid() {
         let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
-        let token = tokens.issue(&plan);
+        let token = tokens.issue(&plan, "me");
         for at in 0..token.len() {
             let mut changed = token.clone();
             changed[at] ^= 1;
-            assert_eq!(tokens.redeem(&changed, &plan), Err(TokenError::Invalid), "byte {at}");
+            assert_eq!(tokens.redeem(&changed, &plan, "me"), Err(TokenError::Invalid), "byte {at}");
         }
         for len in 0..token.len() {
-            assert_eq!(tokens.redeem(&token[..len], &plan), Err(TokenError::Invalid), "{len} bytes");
+            assert_eq!(tokens.redeem(&token[..len], &plan, "me"), Err(TokenError::Invalid), "{len} bytes");
         }
-        assert_eq!(tokens.redeem(&[token.as_slice(), &[0]].concat(), &plan), Err(TokenError::Invalid));
-        assert_eq!(tokens.redeem(&token, &plan), Ok(()), "none of this used it up");
+        assert_eq!(tokens.redeem(&[token.as_slice(), &[0]].concat(), &plan, "me"), Err(TokenError::Invalid));
+        assert_eq!(tokens.redeem(&token, &plan, "me"), Ok(()), "none of this used it up");
     }
 
     #[test]
     fn another_process_does_not_take_it() {
         let plan = plan(&disk(), image(), Options::default());
-        let token = PlanTokens::default().issue(&plan);
-        assert_eq!(PlanTokens::default().redeem(&token, &plan), Err(TokenError::Invalid));
+        let token = PlanTokens::default().issue(&plan, "me");
+        assert_eq!(PlanTokens::default().redeem(&token, &plan, "me"), Err(TokenError::Invalid));
     }
 
     #[test]
     fn whatever_changed_since_the_plan_makes_it_stale() {
         let (tokens, disk) = (PlanTokens::default(), disk());
         let seen = plan(&disk, image(), Options::default());
-        let token = tokens.issue(&seen);
+        let token = tokens.issue(&seen, "me");
         let with = |change: fn(&mut Disk)| {
             let mut changed = disk.clone();
             change(&mut changed);
@@ -213,24 +219,24 @@ mod tests {
             plan(&disk, image(), Options { in_place: false, wipe_rest: true }),
         ];
         for plan in changed {
-            assert_eq!(tokens.redeem(&token, &plan), Err(TokenError::Stale), "{plan:?}");
+            assert_eq!(tokens.redeem(&token, &plan, "me"), Err(TokenError::Stale), "{plan:?}");
         }
-        assert_eq!(tokens.redeem(&token, &seen), Ok(()), "none of this used it up");
+        assert_eq!(tokens.redeem(&token, &seen, "me"), Ok(()), "none of this used it up");
     }
 
     #[test]
     fn a_token_expires_and_its_use_is_forgotten_then() {
         let (tokens, plan) = (PlanTokens::default(), plan(&disk(), image(), Options::default()));
-        let (unused, used) = (tokens.issue(&plan), tokens.issue(&plan));
-        assert_eq!(tokens.redeem(&used, &plan), Ok(()));
+        let (unused, used) = (tokens.issue(&plan, "me"), tokens.issue(&plan, "me"));
+        assert_eq!(tokens.redeem(&used, &plan, "me"), Ok(()));
         let PlanTokens { key, born, used: uses } = tokens;
         // The same process, five minutes older.
         let older = PlanTokens { key, born: born - LIFETIME, used: Mutex::new(uses.into_inner().expect("no panic")) };
         for token in [unused, used] {
-            assert_eq!(older.redeem(&token, &plan), Err(TokenError::Expired));
+            assert_eq!(older.redeem(&token, &plan, "me"), Err(TokenError::Expired));
         }
-        let fresh = older.issue(&plan);
-        assert_eq!(older.redeem(&fresh, &plan), Ok(()));
+        let fresh = older.issue(&plan, "me");
+        assert_eq!(older.redeem(&fresh, &plan, "me"), Ok(()));
         assert_eq!(older.used.lock().expect("no panic").len(), 1, "what has expired needs no memory");
     }
 }

@@ -12,6 +12,7 @@ use tower::{Layer, Service};
 use super::peer::{Peer, Who};
 use super::refuse;
 use super::role::{Method, Role};
+use crate::operation::{Caller, Operation};
 use crate::reason::{DomainError, Reason};
 
 #[derive(Debug, thiserror::Error)]
@@ -51,13 +52,14 @@ fn check(peer: Option<&Peer>, path: &str) -> Result<(), AccessError> {
     match (peer.role, &peer.who) {
         (Some(role), _) if role >= least => Ok(()),
         (None, &Who::User(uid)) => Err(AccessError::User { uid }),
-        (Some(_), _) | (None, Who::Certificate(_)) => Err(AccessError::Role { role: least }),
+        (Some(_), _) | (None, Who::Certificate { .. }) => Err(AccessError::Role { role: least }),
     }
 }
 
-/// Who calls, for logs and for what is said of overrides.
-pub(super) fn caller<T>(request: &Request<T>) -> String {
-    request.extensions().get::<Peer>().map_or_else(|| "unknown".to_owned(), Peer::name)
+/// Who calls.
+pub(super) fn caller<T>(request: &Request<T>) -> Caller {
+    let nobody = || Caller { name: "unknown".to_owned(), ..Caller::default() };
+    request.extensions().get::<Peer>().map_or_else(nobody, Peer::caller)
 }
 
 /// What the caller may do, for [`check_overrides`].
@@ -68,6 +70,15 @@ pub(super) fn role<T>(request: &Request<T>) -> Option<Role> {
 /// To say that a finding shall not count is for admins.
 pub(super) fn check_overrides(role: Option<Role>, overrides: &[String]) -> Result<(), Status> {
     if overrides.is_empty() || role == Some(Role::Admin) {
+        Ok(())
+    } else {
+        Err(refuse(&AccessError::Role { role: Role::Admin }))
+    }
+}
+
+/// Whoever began an operation may end it and have it forgotten, and so may admins.
+pub(super) fn check_owner<T>(request: &Request<T>, operation: &Operation) -> Result<(), Status> {
+    if role(request) == Some(Role::Admin) || operation.request.caller.is(&caller(request)) {
         Ok(())
     } else {
         Err(refuse(&AccessError::Role { role: Role::Admin }))

@@ -7,6 +7,7 @@ use super::status::RequestError;
 use crate::agent::{Candidate, Compatibility, CompatibilityRequest};
 use crate::compatibility::{Fitness, Judged, Judgement, Override};
 use crate::image::manifest::Manifest;
+use crate::operation::Caller;
 
 /// Most overrides of a request.
 const MAX_OVERRIDES: usize = 16;
@@ -16,7 +17,7 @@ const MAX_ID_BYTES: usize = 16;
 /// What to compare with this server. `caller` is who overrides.
 pub(super) fn request(
     request: v1::CheckCompatibilityRequest,
-    caller: &str,
+    caller: &Caller,
 ) -> Result<CompatibilityRequest, RequestError> {
     let v1::CheckCompatibilityRequest { image, disk, profile, overrides: ids } = request;
     let mut errors = RequestError::default();
@@ -49,7 +50,7 @@ fn candidate(image: Option<v1::check_compatibility_request::Image>, errors: &mut
 pub(super) fn overrides(
     field: &'static str,
     ids: Vec<String>,
-    caller: &str,
+    caller: &Caller,
     errors: &mut RequestError,
 ) -> Vec<Override> {
     if ids.len() > MAX_OVERRIDES {
@@ -59,7 +60,7 @@ pub(super) fn overrides(
     for id in &ids {
         convert::check_text(field, Some(id), MAX_ID_BYTES, errors);
     }
-    ids.into_iter().map(|id| Override { id, by: caller.to_owned() }).collect()
+    ids.into_iter().map(|id| Override { id, by: caller.to_string() }).collect()
 }
 
 pub(super) fn answer(compatibility: Compatibility) -> v1::CheckCompatibilityResponse {

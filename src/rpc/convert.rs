@@ -17,7 +17,7 @@ use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind, is_name};
 use crate::inspect::policy::Choice;
-use crate::operation::registry::Request;
+use crate::operation::{Caller, Request};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Encoding, FeedEvent, Offered, Part};
 use crate::provision::plan::{ImageSpec, Options};
@@ -25,11 +25,11 @@ use crate::provision::plan::{ImageSpec, Options};
 /// Longest text in a request, in bytes.
 const MAX_TEXT_BYTES: usize = 256;
 
-/// The id of a mutating request, and the digest of its content.
-pub(super) fn request(id: &str, message: &impl prost::Message) -> Result<Request, RequestError> {
+/// The id of a mutating request, the digest of its content, and who makes it.
+pub(super) fn request(id: &str, message: &impl prost::Message, caller: &Caller) -> Result<Request, RequestError> {
     let wrong = || RequestError::of("request_id", "must be a UUID, and not the nil UUID");
     let id = Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).ok_or_else(wrong)?;
-    Ok(Request { id, digest: *blake3::hash(&message.encode_to_vec()).as_bytes() })
+    Ok(Request { id, digest: *blake3::hash(&message.encode_to_vec()).as_bytes(), caller: caller.clone() })
 }
 
 /// What to install where. `caller` is who overrides.
@@ -37,7 +37,7 @@ pub(super) fn install_request(
     disk: Option<v1::DiskSelector>,
     image: Option<v1::ImageSpec>,
     options: Option<v1::InstallOptions>,
-    caller: &str,
+    caller: &Caller,
 ) -> Result<InstallRequest, RequestError> {
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
@@ -59,7 +59,7 @@ pub(super) fn pull_request(
     disk: Option<v1::DiskSelector>,
     source: Option<v1::ImageSource>,
     options: Option<v1::InstallOptions>,
-    caller: &str,
+    caller: &Caller,
 ) -> Result<PullRequest, RequestError> {
     let mut errors = RequestError::default();
     let selector = selector(disk, &mut errors);
@@ -79,7 +79,7 @@ struct How {
     overrides: Vec<Override>,
 }
 
-fn install_options(options: Option<v1::InstallOptions>, caller: &str, errors: &mut RequestError) -> How {
+fn install_options(options: Option<v1::InstallOptions>, caller: &Caller, errors: &mut RequestError) -> How {
     let v1::InstallOptions { in_place, wipe_rest, inspection, profile, overrides } = options.unwrap_or_default();
     How {
         options: Options { in_place, wipe_rest },

@@ -82,7 +82,7 @@ fn refuse<E: DomainError>(error: &E) -> Status {
 }
 
 /// Shows the progress of an operation to its watchers, until it ends.
-fn follow(operation: &Arc<Operation>) {
+pub(crate) fn follow(operation: &Arc<Operation>) {
     let operation = operation.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);

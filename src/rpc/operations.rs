@@ -11,7 +11,7 @@ use super::proto::longrunning::{
     Operation, WaitOperationRequest,
 };
 use super::status::RequestError;
-use super::{CALL_TIMEOUT, blocking, refuse, view};
+use super::{CALL_TIMEOUT, auth, blocking, refuse, view};
 use crate::agent::{Agent, AgentError};
 use crate::operation;
 
@@ -59,12 +59,16 @@ impl Operations for OperationsHandler {
     }
 
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Result<Response<()>, Status> {
-        self.0.registry.forget(&request.get_ref().name).map_err(|error| refuse(&error))?;
+        let operation = self.find(&request.get_ref().name)?;
+        auth::check_owner(&request, &operation)?;
+        let agent = self.0.clone();
+        blocking(move || agent.delete(&operation)).await?;
         Ok(Response::new(()))
     }
 
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
+        auth::check_owner(&request, &operation)?;
         let (agent, cancelled) = (self.0.clone(), operation.clone());
         blocking(move || {
             agent.cancel(&cancelled);

@@ -7,6 +7,7 @@ use nix::unistd::{Uid, User};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::role::Role;
+use crate::operation::Caller;
 
 /// Most calls of one connection that wait for their answer at once; more are refused, not queued.
 const MAX_CALLS: usize = 32;
@@ -24,8 +25,13 @@ pub(super) struct Peer {
 pub(super) enum Who {
     /// A user of this machine; the kernel says so.
     User(u32),
-    /// Whoever has the key of a certificate, by its name.
-    Certificate(String),
+    /// Whoever has the key of a certificate.
+    Certificate {
+        /// Its name.
+        name: String,
+        /// Its SHA-256, in hex.
+        fingerprint: String,
+    },
 }
 
 impl Peer {
@@ -38,11 +44,12 @@ impl Peer {
         self.calls.clone().try_acquire_owned().ok()
     }
 
-    /// Its name, for logs and for what is said of overrides.
-    pub(super) fn name(&self) -> String {
-        match &self.who {
-            Who::User(uid) => format!("user {uid}"),
-            Who::Certificate(name) => format!("{name} ({})", self.role.map_or("no role", Role::name)),
+    /// Who it is, apart from any wire.
+    pub(super) fn caller(&self) -> Caller {
+        let role = self.role.map_or("", Role::name).to_owned();
+        match self.who.clone() {
+            Who::User(uid) => Caller { name: format!("user {uid}"), role, fingerprint: None },
+            Who::Certificate { name, fingerprint } => Caller { name, role, fingerprint: Some(fingerprint) },
         }
     }
 }

@@ -47,7 +47,7 @@ impl ProvisioningService for ProvisioningHandler {
         let expires_at = self.0.clock.0.now() + token::LIFETIME;
         Ok(Response::new(v1::PlanInstallResponse {
             plan: Some(view::plan(&planned, found.as_ref())),
-            token: self.0.tokens.issue(&planned.plan),
+            token: self.0.tokens.issue(&planned.plan, &caller.identity()),
             expires_at: Some(expires_at.into()),
         }))
     }
@@ -61,7 +61,7 @@ impl ProvisioningService for ProvisioningHandler {
         auth::check_overrides(role, overridden(request.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let token = std::mem::take(&mut request.plan_token);
-        let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
+        let id = convert::request(&request.request_id, &request, &caller).map_err(|error| refuse(&error))?;
         let request = convert::pull_request(request.disk, request.source, request.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
@@ -74,8 +74,9 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::CaptureImageRequest>,
     ) -> Result<Response<longrunning::Operation>, Status> {
+        let caller = auth::caller(&request);
         let request = request.into_inner();
-        let id = convert::request(&request.request_id, &request).map_err(|error| refuse(&error))?;
+        let id = convert::request(&request.request_id, &request, &caller).map_err(|error| refuse(&error))?;
         let (request, image) = convert::capture_image_request(request).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let operation = blocking(move || agent.capture_image(&id, &request, &image)).await?;
@@ -87,10 +88,11 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::StreamCaptureRequest>,
     ) -> Result<Response<Self::StreamCaptureStream>, Status> {
+        let caller = auth::caller(&request);
         let (request, encoding) =
             convert::stream_capture_request(request.into_inner()).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let streamed = blocking(move || agent.stream_capture(&request, encoding)).await?;
+        let streamed = blocking(move || agent.stream_capture(caller, &request, encoding)).await?;
         follow(&streamed.operation);
         Ok(Response::new(capture::carry(streamed)))
     }
@@ -133,7 +135,7 @@ impl ProvisioningService for ProvisioningHandler {
         auth::check_overrides(role, overridden(begin.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let plan_token = std::mem::take(&mut begin.plan_token);
-        let id = convert::request(&begin.request_id, &begin).map_err(|error| refuse(&error))?;
+        let id = convert::request(&begin.request_id, &begin, &caller).map_err(|error| refuse(&error))?;
         let request = convert::install_request(begin.disk, begin.image, begin.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();

@@ -67,12 +67,12 @@ pub fn status<E: DomainError>(error: &E) -> Status {
 pub fn failure_status(failure: &Failure) -> Status {
     let reason = failure.reason;
     let metadata: HashMap<String, String> =
-        failure.metadata.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        failure.metadata.iter().map(|(key, value)| (key.to_string(), value.clone())).collect();
     let mut details = ErrorDetails::with_error_info(reason.name(), DOMAIN, metadata);
     match reason.kind() {
         ErrorKind::InvalidRequest => {
             for (field, description) in &failure.metadata {
-                details.add_bad_request_violation(*field, description);
+                details.add_bad_request_violation(field.clone(), description);
             }
         }
         ErrorKind::Precondition => {
@@ -131,7 +131,7 @@ mod tests {
     use crate::reason::{ErrorKind, Reason};
 
     fn failure(reason: Reason) -> Failure {
-        Failure { reason, message: "what happened".to_owned(), metadata: vec![("disk", "sda".to_owned())] }
+        Failure { reason, message: "what happened".to_owned(), metadata: vec![("disk".into(), "sda".to_owned())] }
     }
 
     #[test]

@@ -55,5 +55,5 @@ fn span<B>(request: &http::Request<B>) -> tracing::Span {
     let call = CALLS.fetch_add(1, Ordering::Relaxed) + 1;
     // A path is what a stranger wrote; those of the agent's own methods are short.
     let method: String = request.uri().path().trim_start_matches('/').chars().take(96).collect();
-    tracing::info_span!("call", call, method = crate::text::printable(&method), caller = auth::caller(&known))
+    tracing::info_span!("call", call, method = crate::text::printable(&method), caller = %auth::caller(&known))
 }

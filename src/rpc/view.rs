@@ -105,13 +105,14 @@ pub(super) fn operation(operation: &Operation, snapshot: &Snapshot) -> longrunni
 
 fn metadata(operation: &Operation, snapshot: &Snapshot) -> v1::OperationMetadata {
     let kind = match operation.kind {
+        OperationKind::Unknown => v1::OperationKind::Unspecified,
         OperationKind::Install => v1::OperationKind::Install,
         OperationKind::Verify => v1::OperationKind::Verify,
         OperationKind::Capture => v1::OperationKind::Capture,
     };
     v1::OperationMetadata {
         kind: kind.into(),
-        request_id: operation.request_id.to_string(),
+        request_id: operation.request.id.to_string(),
         disk: operation.disk.clone(),
         stage: stage(snapshot.stage).into(),
         progress: Some(progress(&snapshot.progress)),
@@ -154,7 +155,9 @@ fn response(kind: OperationKind, outcome: &Outcome, moved: &Progress) -> Any {
     let (root, size_bytes) = (outcome.root.to_vec(), outcome.len_bytes);
     let disk = Some(disk(&outcome.disk));
     match kind {
-        OperationKind::Verify => any("bms.agent.v1.VerifyDiskResult", &v1::VerifyDiskResult { disk, root, size_bytes }),
+        OperationKind::Verify | OperationKind::Unknown => {
+            any("bms.agent.v1.VerifyDiskResult", &v1::VerifyDiskResult { disk, root, size_bytes })
+        }
         OperationKind::Install => {
             let (progress, warnings) = (Some(progress(moved)), outcome.warnings.clone());
             any("bms.agent.v1.InstallResult", &v1::InstallResult { disk, root, size_bytes, progress, warnings })

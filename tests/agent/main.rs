@@ -36,6 +36,7 @@ mod pull_faults;
 mod pull_kills;
 mod refusals;
 mod remote;
+mod restart;
 mod roles;
 mod service;
 mod shipped;

@@ -203,10 +203,11 @@ impl Halfway {
     }
 
     /// Nothing goes on, and a new install fetches only what is missing.
-    async fn assert_stopped(&self) {
+    async fn assert_stopped(&self, reason: &str) {
         let client = Client::connect(&self.daemon).await;
-        eventually("the journal is empty", || self.daemon.pending().is_empty());
-        assert_eq!(client.operation_names().await, [""; 0]);
+        let failure = outcome(client.ended(&self.operation).await).expect_err("it does not go on");
+        assert_eq!(failure.reason, reason);
+        assert_eq!(self.daemon.pending(), [""; 0].map(PathBuf::from));
         self.site.chaos.plan(Plan::calm());
         assert!(self.site.image.missing_bytes_on(&self.disk) < self.site.image.data_bytes(), "some had come");
         self.site.complete(&self.daemon, &self.disk);
@@ -251,12 +252,12 @@ async fn after_a_boot_nothing_goes_on_by_itself_and_the_disk_says_what_was_inter
     halfway.daemon.kill();
     let entry = halfway.daemon.pending().pop().expect("in the journal");
     let mut pending: Value = serde_json::from_slice(&fs::read(&entry).expect("read")).expect("JSON");
-    assert_ne!(pending["boot_id"], Value::Null);
-    pending["boot_id"] = Value::from("another");
+    assert_ne!(pending["pull"]["boot_id"], Value::Null);
+    pending["pull"]["boot_id"] = Value::from("another");
     fs::write(&entry, pending.to_string()).expect("written");
     halfway.daemon.restart();
     assert_eq!(halfway.marker(), Value::Null, "it was killed");
-    halfway.assert_stopped().await;
+    halfway.assert_stopped("DISK_CHANGED").await;
 }
 
 #[tokio::test]
@@ -268,7 +269,7 @@ async fn what_a_user_cancelled_does_not_go_on_even_if_the_agent_is_killed_at_onc
     halfway.daemon.kill();
     assert_eq!(halfway.daemon.pending(), [""; 0].map(PathBuf::from), "what was answered holds");
     halfway.daemon.restart();
-    halfway.assert_stopped().await;
+    halfway.assert_stopped("OPERATION_CANCELLED").await;
 }
 
 #[tokio::test]
@@ -285,5 +286,5 @@ async fn a_cancelled_install_fetches_nothing_more_and_the_disk_says_why() {
     halfway.daemon.ask_to_stop();
     assert!(halfway.daemon.stopped().success());
     halfway.daemon.restart();
-    halfway.assert_stopped().await;
+    halfway.assert_stopped("OPERATION_CANCELLED").await;
 }

@@ -1,14 +1,15 @@
 //! One operation for a disk, one for a request, and none that is lost.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
 
 use uuid::Uuid;
 
-use super::{Begun, MAX_ENDED, MAX_RUNNING, Registry, RegistryError, Request, Running};
-use crate::clock::SystemClock;
+use super::{Begun, KEPT, MAX_ENDED, MAX_RUNNING, REMEMBERED, Registry, RegistryError, Running};
+use crate::clock::{Clock, SystemClock};
 use crate::disk::discovery::Disk;
 use crate::disk::fixture::Fixture;
-use crate::operation::{Failure, OperationKind, Outcome};
+use crate::operation::{Caller, Failure, Operation, OperationKind, Outcome, Request};
 use crate::reason::{DomainError as _, Reason};
 
 fn registry() -> Arc<Registry> {
@@ -30,7 +31,8 @@ fn disks(count: usize) -> Vec<Disk> {
 }
 
 fn request(id: u128) -> Request {
-    Request { id: Uuid::from_u128(id), digest: [u8::try_from(id % 251).expect("a byte"); 32] }
+    let digest = [u8::try_from(id % 251).expect("a byte"); 32];
+    Request { id: Uuid::from_u128(id), digest, caller: Caller { name: "me".to_owned(), ..Caller::default() } }
 }
 
 fn begin(registry: &Arc<Registry>, id: u128, disk: &Disk) -> Result<Running, RegistryError> {
@@ -87,6 +89,19 @@ fn the_same_request_finds_its_operation_and_no_other_may_use_its_id() {
 }
 
 #[test]
+fn the_id_of_somebody_elses_request_leads_nowhere() {
+    let (registry, disks) = (registry(), disks(1));
+    let running = begin(&registry, 1, &disks[0]).expect("free");
+    let you = Caller { name: "you".to_owned(), ..Caller::default() };
+    let certificate = Caller { fingerprint: Some("ab".to_owned()), ..request(1).caller };
+    for caller in [you, certificate] {
+        let error = registry.known(&Request { caller, ..request(1) }).expect_err("another's");
+        assert_eq!(error.reason(), Reason::OperationNotFound);
+        assert!(!error.to_string().contains(&running.operation().id.to_string()), "{error}");
+    }
+}
+
+#[test]
 fn what_was_withdrawn_never_was() {
     let (registry, disks) = (registry(), disks(1));
     let running = begin(&registry, 1, &disks[0]).expect("free");
@@ -136,25 +151,64 @@ fn only_what_has_ended_can_be_forgotten() {
     let (registry, disks) = (registry(), disks(1));
     let running = begin(&registry, 1, &disks[0]).expect("free");
     let name = running.operation().name();
-    assert_eq!(registry.forget(&name).expect_err("running").reason(), Reason::OperationRunning);
+    let operation = registry.find(&name).expect("found");
+    assert_eq!(registry.forget(&operation).expect_err("running").reason(), Reason::OperationRunning);
     running.finish(good(&disks[0]));
-    registry.forget(&name).expect("forgotten");
-    assert_eq!(registry.forget(&name).expect_err("gone").reason(), Reason::OperationNotFound);
+    registry.forget(&operation).expect("forgotten");
+    assert_eq!(registry.find(&name).expect_err("gone").reason(), Reason::OperationNotFound);
     assert!(registry.known(&request(1)).expect("unknown").is_none());
 }
 
+/// A clock that somebody sets.
+struct SetClock(Mutex<SystemTime>);
+
+impl Clock for SetClock {
+    fn now(&self) -> SystemTime {
+        *self.0.lock().expect("lock")
+    }
+}
+
 #[test]
-fn the_oldest_that_has_ended_makes_room() {
-    let (registry, disks) = (registry(), disks(2));
-    let oldest = begin(&registry, 1, &disks[1]).expect("free");
-    let count = MAX_ENDED as u128 + 10;
-    for id in 2..2 + count {
+fn what_has_ended_is_remembered_for_a_day_and_then_the_oldest_makes_room() {
+    let clock = Arc::new(SetClock(Mutex::new(SystemTime::UNIX_EPOCH)));
+    let (registry, disks) = (Arc::new(Registry::new(clock.clone())), disks(2));
+    let runs = begin(&registry, 1, &disks[1]).expect("free");
+    for id in 2..MAX_ENDED as u128 + 2 {
         begin(&registry, id, &disks[0]).expect("free").finish(good(&disks[0]));
     }
-    assert!(registry.list().len() <= MAX_ENDED + 2, "{}", registry.list().len());
-    assert!(registry.find(&oldest.operation().name()).is_ok(), "what runs is never forgotten");
-    assert!(registry.known(&request(2)).expect("unknown").is_none(), "the oldest is");
-    assert!(registry.known(&request(1 + count)).expect("known").is_some());
+    assert!(registry.expire().is_empty(), "none is a day old");
+    let full = begin(&registry, 9999, &disks[0]).expect_err("no room");
+    assert_eq!(full.reason(), Reason::OperationLimit);
+    *clock.0.lock().expect("lock") += REMEMBERED;
+    let expired = registry.expire();
+    assert_eq!(expired.len(), MAX_ENDED - KEPT);
+    assert!(registry.known(&request(2)).expect("unknown").is_none(), "the oldest is forgotten");
+    assert!(registry.known(&request(MAX_ENDED as u128 + 1)).expect("known").is_some(), "the newest is not");
+    assert!(registry.find(&runs.operation().name()).is_ok(), "what runs is never forgotten");
+    drop(begin(&registry, 9999, &disks[0]).expect("room"));
+}
+
+#[test]
+fn a_restored_operation_is_found_by_its_request_goes_on_once_and_ends() {
+    let (registry, disks) = (registry(), disks(2));
+    let waits = |id: u128| {
+        let started_at = SystemTime::UNIX_EPOCH + Duration::from_secs(1);
+        let id = Uuid::from_u128(id + 100);
+        Arc::new(Operation::new(id, OperationKind::Install, request(id.as_u128()), "sda".to_owned(), started_at))
+    };
+    let (first, second) = (waits(1), waits(2));
+    registry.restore(first.clone());
+    registry.restore(second.clone());
+    let known = registry.known(&first.request).expect("the same").expect("known");
+    assert!(Arc::ptr_eq(&known, &first));
+    assert_eq!(registry.resume(Uuid::from_u128(7), &disks[0]).expect_err("none").reason(), Reason::OperationNotFound);
+    let running = registry.resume(first.id, &disks[0]).expect("it goes on");
+    assert!(Arc::ptr_eq(running.operation(), &first));
+    assert_eq!(registry.resume(second.id, &disks[0]).expect_err("held").reason(), Reason::OperationInProgress);
+    running.finish(good(&disks[0]));
+    assert_eq!(registry.resume(first.id, &disks[1]).expect_err("done").reason(), Reason::OperationNotFound);
+    registry.end_restored(&second, Failure::from(&RegistryError::Stopping));
+    assert!(second.snapshot().is_done() && first.snapshot().is_done());
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::disk::identity::Transport;
 use crate::image::group::{ChainingValue, GroupSize};
 use crate::image::manifest::{CaptureMode, Kind};
 use crate::image::source::Format;
+use crate::operation::Caller;
 use crate::provision::feed::{Encoding, FeedEvent, Offered};
 use crate::reason::{DomainError as _, Reason};
 
@@ -24,9 +25,13 @@ fn image() -> v1::ImageSpec {
 
 /// The fields that are wrong.
 fn violations(disk: Option<v1::DiskSelector>, image: Option<v1::ImageSpec>) -> Vec<&'static str> {
-    let error = install_request(disk, image, None, "user 0").expect_err("wrong");
+    let error = install_request(disk, image, None, &user("user 0")).expect_err("wrong");
     assert_eq!(error.reason(), Reason::RequestMalformed);
     error.metadata().into_iter().map(|(field, _)| field).collect()
+}
+
+fn user(name: &str) -> Caller {
+    Caller { name: name.to_owned(), ..Caller::default() }
 }
 
 #[test]
@@ -48,7 +53,7 @@ fn a_good_request_is_taken_over_field_by_field() {
     let spec =
         v1::ImageSpec { size_bytes: 77, group_size_bytes: 1 << 16, root: vec![3; 32], logical_block_size_bytes: 4096 };
     let options = v1::InstallOptions { in_place: true, ..v1::InstallOptions::default() };
-    let request = install_request(Some(selector), Some(spec), Some(options), "user 0").expect("good");
+    let request = install_request(Some(selector), Some(spec), Some(options), &user("user 0")).expect("good");
     assert_eq!(request.selector.serial.as_deref(), Some("S1"));
     assert_eq!(request.selector.wwn.as_deref(), Some("eui.1"));
     assert_eq!(request.selector.by_path.as_deref(), Some("pci-1"));
@@ -66,7 +71,7 @@ fn a_good_request_is_taken_over_field_by_field() {
 
 #[test]
 fn what_is_left_out_has_its_default() {
-    let request = install_request(Some(disk()), Some(image()), None, "user 0").expect("good");
+    let request = install_request(Some(disk()), Some(image()), None, &user("user 0")).expect("good");
     assert_eq!(request.image.layout.group_size().bytes(), 256 << 10);
     assert_eq!((request.image.root, request.image.logical_block_size), (None, None));
     assert!(!request.options.in_place && !request.options.wipe_rest);
@@ -133,12 +138,12 @@ fn all_violations_are_told_at_once() {
 #[test]
 fn a_request_id_is_a_uuid_and_its_digest_is_that_of_the_request() {
     let id = Uuid::from_u128(7).to_string();
-    let first = request(&id, &image()).expect("good");
-    assert_eq!(first, request(&id, &image()).expect("good"));
+    let first = request(&id, &image(), &user("user 0")).expect("good");
+    assert_eq!(first, request(&id, &image(), &user("user 0")).expect("good"));
     let other = v1::ImageSpec { size_bytes: 5, ..image() };
-    assert_ne!(first.digest, request(&id, &other).expect("good").digest);
+    assert_ne!(first.digest, request(&id, &other, &user("user 0")).expect("good").digest);
     for id in ["", "7", "00000000-0000-0000-0000-000000000000", "not-a-uuid"] {
-        assert_eq!(request(id, &image()).expect_err("wrong").metadata()[0].0, "request_id");
+        assert_eq!(request(id, &image(), &user("user 0")).expect_err("wrong").metadata()[0].0, "request_id");
     }
 }
 
@@ -247,7 +252,7 @@ fn an_image_at_a_url_is_taken_over_field_by_field() {
         (v1::Compression::Zstd, Some(Format::Zstd)),
     ] {
         let source = at_url(|image| image.compression = compression.into());
-        let request = pull_request(Some(disk()), Some(source), None, "user 0").expect("good");
+        let request = pull_request(Some(disk()), Some(source), None, &user("user 0")).expect("good");
         let ImageSource::Http { url, format, spec } = request.source else { panic!("another source") };
         assert_eq!(url.0.as_str(), "https://images.example/os/disk.raw.zst?signature=canary");
         assert_eq!((format, spec.layout.len_bytes(), spec.root), (expected, 1 << 30, Some([7; 32])));
@@ -300,7 +305,7 @@ fn each_impossible_field_of_a_capture_is_named() {
 #[test]
 fn all_that_is_wrong_with_an_image_at_a_url_is_told_and_no_secret() {
     let wrong = |change: fn(&mut v1::HttpImage)| {
-        let error = pull_request(Some(disk()), Some(at_url(change)), None, "user 0").expect_err("wrong");
+        let error = pull_request(Some(disk()), Some(at_url(change)), None, &user("user 0")).expect_err("wrong");
         assert!(!error.to_string().contains("canary"), "{error}");
         error.metadata().into_iter().map(|(field, _)| field).collect::<Vec<_>>()
     };
@@ -336,7 +341,7 @@ fn overrides_are_few_and_short_and_say_who() {
     let with = |ids: &[&str]| {
         let overrides = ids.iter().map(|&id| id.to_owned()).collect();
         let options = v1::InstallOptions { overrides, ..v1::InstallOptions::default() };
-        install_request(Some(disk()), Some(image()), Some(options), "user 7")
+        install_request(Some(disk()), Some(image()), Some(options), &user("user 7"))
     };
     let request = with(&["HW-01", "HW-09"]).expect("good");
     let said: Vec<_> = request.admission.overrides.iter().map(|one| (one.id.as_str(), one.by.as_str())).collect();

@@ -19,7 +19,8 @@ pub(super) fn peer(leaf: &[u8]) -> (Fingerprint, Peer) {
     let parsed = X509Certificate::from_der(leaf).ok().map(|(_, certificate)| certificate);
     let name = parsed.as_ref().and_then(common_name).unwrap_or_else(|| hex(&fingerprint, 8));
     let role = parsed.as_ref().and_then(role);
-    (fingerprint, Peer::new(Who::Certificate(name), role))
+    let who = Who::Certificate { name, fingerprint: hex(&fingerprint, fingerprint.len()) };
+    (fingerprint, Peer::new(who, role))
 }
 
 fn fingerprint(leaf: &[u8]) -> Fingerprint {
@@ -124,14 +125,17 @@ mod tests {
     #[test]
     fn who_it_is_is_printable_and_short() {
         let named = |name| {
-            peer(&certificate(name, &["spiffe://x/role/operator"], &[ExtendedKeyUsagePurpose::ClientAuth])).1.name()
+            peer(&certificate(name, &["spiffe://x/role/operator"], &[ExtendedKeyUsagePurpose::ClientAuth]))
+                .1
+                .caller()
+                .to_string()
         };
         assert_eq!(named("deploy 7"), "deploy 7 (operator)");
         assert!(!named("a\u{1b}[2Jb").contains('\u{1b}'));
         assert!(named(&"x".repeat(500)).len() < 100);
         let (fingerprint, nameless) = peer(&certificate("", &[], &[]));
         assert_eq!(fingerprint.len(), 32);
-        assert_eq!(nameless.name(), format!("{} (no role)", super::hex(&fingerprint, 8)));
+        assert_eq!(nameless.caller().to_string(), format!("{} (no role)", super::hex(&fingerprint, 8)));
         let (_, garbage) = peer(b"no certificate");
         assert_eq!(garbage.role, None);
     }

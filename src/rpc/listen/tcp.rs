@@ -144,12 +144,12 @@ impl Doorman {
             return tracing::error!(%address, "closed a connection without a certificate");
         };
         let Some(slot) = self.each.take(fingerprint, MAX_CONNECTIONS_EACH) else {
-            return tracing::warn!(%address, peer = peer.name(), "closed a connection: the certificate has too many");
+            return tracing::warn!(%address, peer = %peer.caller(), "closed a connection: the certificate has too many");
         };
         let Ok(room) = self.connections.clone().try_acquire_owned() else {
-            return tracing::warn!(%address, peer = peer.name(), "closed a connection: there are too many");
+            return tracing::warn!(%address, peer = %peer.caller(), "closed a connection: there are too many");
         };
-        tracing::debug!(%address, peer = peer.name(), "connected");
+        tracing::debug!(%address, peer = %peer.caller(), "connected");
         // No stranger any more; another task, so that nobody who comes later ends it.
         tokio::spawn(hand_on(Connection::begin(stream, peer, (room, slot)), self.sender.clone()));
     }

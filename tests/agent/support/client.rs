@@ -99,6 +99,24 @@ impl Client {
         self.operations().cancel_operation(request).await.expect("cancel");
     }
 
+    /// The same, by a caller who perhaps may not.
+    pub(crate) async fn try_cancel(&self, operation: &str) -> Result<(), Fault> {
+        let request = CancelOperationRequest { name: operation.to_owned() };
+        Ok(self.operations().cancel_operation(request).await.map(drop)?)
+    }
+
+    /// Forgets an operation.
+    pub(crate) async fn delete(&self, operation: &str) -> Result<(), Fault> {
+        let request = DeleteOperationRequest { name: operation.to_owned() };
+        Ok(self.operations().delete_operation(request).await.map(drop)?)
+    }
+
+    /// An operation, as it is now.
+    pub(crate) async fn operation(&self, operation: &str) -> Result<Operation, Fault> {
+        let request = GetOperationRequest { name: operation.to_owned() };
+        Ok(self.operations().get_operation(request).await?.into_inner())
+    }
+
     /// Names of all operations.
     pub(crate) async fn operation_names(&self) -> Vec<String> {
         let list =

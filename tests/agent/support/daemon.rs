@@ -9,6 +9,7 @@ use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 use super::machine::{Alone, Together};
@@ -91,11 +92,24 @@ impl Daemon {
         fs::read_to_string(self.dir().join("log")).expect("log")
     }
 
-    /// Entries of its journal: installs that have not ended.
-    pub(crate) fn pending(&self) -> Vec<PathBuf> {
-        let entries = fs::read_dir(self.dir().join("state/pending")).expect("journal");
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir().join("state")
+    }
+
+    /// Entries of its journal: all operations that it will know after a restart.
+    pub(crate) fn noted(&self) -> Vec<(PathBuf, Value)> {
+        let entries = fs::read_dir(self.state().join("operations")).expect("journal");
         let paths = entries.map(|entry| entry.expect("entry").path());
-        paths.filter(|path| path.extension().is_some_and(|extension| extension == "json")).collect()
+        let entries = paths.filter(|path| path.extension().is_some_and(|extension| extension == "json"));
+        // One that is forgotten meanwhile cannot be read any more.
+        let read = entries.filter_map(|path| Some((fs::read(&path).ok()?, path)));
+        read.map(|(content, path)| (path, serde_json::from_slice(&content).expect("JSON"))).collect()
+    }
+
+    /// Those of installs that go on after a restart.
+    pub(crate) fn pending(&self) -> Vec<PathBuf> {
+        let pending = self.noted().into_iter().filter(|(_, entry)| entry["end"].is_null() && !entry["pull"].is_null());
+        pending.map(|(path, _)| path).collect()
     }
 
     /// Names of its threads.

@@ -1,0 +1,252 @@
+//! How operations begin and end: what is noted, in which order, before a disk is touched and before anybody is told.
+//!
+//! Begin: the registry gives the disk, the disk is opened, the journal notes the operation, durably; only then a thread starts
+//! its work. End: the work is done, the journal notes how it ended, durably; only then the registry lets go of the disk and
+//! tells those who wait. What cannot be noted has not begun, and has not ended well.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Agent;
+use super::error::AgentError;
+use super::journal::{Entry, Found, JournalError, Pending};
+use crate::disk::discovery::Disk;
+use crate::disk::guard::GuardError;
+use crate::operation::registry::{Begun, Running};
+use crate::operation::{Caller, Failure, Operation, OperationKind, Outcome, Request, Snapshot};
+use crate::provision::error::ProvisionError;
+use crate::reason::Reason;
+
+/// An operation that is to begin.
+#[derive(Debug)]
+pub(super) struct Intent<'a> {
+    pub(super) request: &'a Request,
+    pub(super) kind: OperationKind,
+    pub(super) disk: &'a Disk,
+    /// What it takes to go on after a restart, if it can.
+    pub(super) pull: Option<Pending>,
+}
+
+/// What became of the intent.
+#[derive(Debug)]
+pub(super) enum Start<D> {
+    /// It begins, on this device.
+    Begun(Work, D),
+    /// The same request began it before.
+    Known(Arc<Operation>),
+}
+
+/// An operation whose work is about to be done. Dropped without a result, it has failed.
+#[derive(Debug)]
+pub(super) struct Work {
+    agent: Arc<Agent>,
+    running: Option<Running>,
+    operation: Arc<Operation>,
+}
+
+impl Work {
+    fn new(agent: &Arc<Agent>, running: Running) -> Self {
+        let operation = running.operation().clone();
+        Self { agent: agent.clone(), running: Some(running), operation }
+    }
+
+    /// The operation.
+    pub(super) const fn operation(&self) -> &Arc<Operation> {
+        &self.operation
+    }
+
+    fn finish(mut self, result: Result<Outcome, Failure>) {
+        self.conclude(result);
+    }
+
+    fn conclude(&mut self, result: Result<Outcome, Failure>) {
+        if let Some(running) = self.running.take() {
+            running.finish(self.agent.note_end(&self.operation, result));
+        }
+    }
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        let message = format!("the work of {} ended without a result", self.operation.name());
+        self.conclude(Err(Failure { reason: Reason::Internal, message, metadata: Vec::new() }));
+    }
+}
+
+impl Agent {
+    /// Begins an operation on a disk, which `open` opens, or finds the one that the same request began.
+    ///
+    /// # Errors
+    /// If the disk cannot be had, or the operation cannot be noted. Then nothing has begun.
+    pub(super) fn begin<D>(
+        self: &Arc<Self>,
+        intent: Intent<'_>,
+        open: impl FnOnce(&Disk) -> Result<D, GuardError>,
+    ) -> Result<Start<D>, AgentError> {
+        let Intent { request, kind, disk, pull } = intent;
+        self.forget_expired();
+        let running = match self.registry.begin(request, kind, disk)? {
+            Begun::New(running) => running,
+            Begun::Known(operation) => return Ok(Start::Known(operation)),
+        };
+        let entry = Entry::new(running.operation(), disk, pull);
+        let begun = open(disk).map_err(AgentError::from).and_then(|device| {
+            self.journal.begin(entry)?;
+            Ok(device)
+        });
+        match begun {
+            Ok(device) => Ok(Start::Begun(Work::new(self, running), device)),
+            Err(error) => {
+                running.withdraw(Failure::from(&error));
+                Err(error)
+            }
+        }
+    }
+
+    /// Goes on with an operation of an agent before this one, which has noted it.
+    ///
+    /// # Errors
+    /// If the disk cannot be had. Then it waits still.
+    pub(super) fn begin_again<D>(
+        self: &Arc<Self>,
+        operation: Uuid,
+        disk: &Disk,
+        open: impl FnOnce(&Disk) -> Result<D, GuardError>,
+    ) -> Result<(Work, D), AgentError> {
+        // The disk first: a hold that is let go of ends the operation, and says less well why.
+        let device = open(disk)?;
+        let running = self.registry.resume(operation, disk)?;
+        Ok((Work::new(self, running), device))
+    }
+
+    /// Notes how an operation ended. Gives how it ended: what cannot be noted has not ended well.
+    fn note_end(&self, operation: &Operation, result: Result<Outcome, Failure>) -> Result<Outcome, Failure> {
+        let is_cancelled = result.as_ref().is_err_and(|failure| failure.reason == Reason::OperationCancelled);
+        // What a stopping agent cancels goes on when it is back, if it can.
+        if is_cancelled && self.registry.is_stopping() && self.journal.can_go_on(operation.id) {
+            return result;
+        }
+        operation.publish();
+        match self.journal.end(operation.id, self.clock.0.now(), &operation.snapshot(), &result) {
+            Ok(()) => result,
+            Err(error) => {
+                tracing::error!(error = %crate::text::chain(&error), "cannot note how an operation ended");
+                result.and_then(|_| Err(Failure::from(&error)))
+            }
+        }
+    }
+
+    /// Takes over what agents before this one have noted. Gives what may go on: see [`resume`](Self::resume).
+    ///
+    /// # Errors
+    /// If the journal cannot be read.
+    pub fn restore(&self) -> Result<Vec<Waiting>, JournalError> {
+        let mut waiting = Vec::new();
+        for found in self.journal.load()? {
+            match found {
+                Found::Entry(entry) => {
+                    let operation = Arc::new(entry.revive());
+                    self.registry.restore(operation.clone());
+                    match entry.pull {
+                        _ if operation.snapshot().is_done() => {}
+                        Some(pending) => waiting.push(Waiting { operation, pending }),
+                        None if entry.cancelled => self.end_restored(&operation, cancelled(&operation)),
+                        None => self.end_restored(&operation, interrupted(&operation)),
+                    }
+                }
+                Found::Damaged { operation, path, error } => {
+                    tracing::error!(path = %path.display(), %error, "an entry of the journal cannot be read");
+                    self.registry.restore(Arc::new(damaged(operation, &path, &error)));
+                }
+            }
+        }
+        self.forget_expired();
+        Ok(waiting)
+    }
+
+    /// Ends an operation that was restored and cannot go on.
+    pub(super) fn end_restored(&self, operation: &Operation, failure: Failure) {
+        tracing::warn!(operation = %operation.id, reason = failure.reason.name(), "interrupted: {}", failure.message);
+        if let Err(failure) = self.note_end(operation, Err(failure)) {
+            self.registry.end_restored(operation, failure);
+        }
+    }
+
+    /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
+    /// before it has ended.
+    pub fn cancel(&self, operation: &Operation) {
+        if let Err(error) = self.journal.give_up(operation.id) {
+            tracing::error!(error = %crate::text::chain(&error), "a cancelled install may go on after a restart");
+        }
+        operation.cancel.cancel();
+        // Whoever asks next sees that it is to end.
+        operation.publish();
+    }
+
+    /// Forgets an operation that has ended.
+    ///
+    /// # Errors
+    /// If it runs, or the journal cannot be written.
+    pub fn delete(&self, operation: &Operation) -> Result<(), AgentError> {
+        self.registry.forget(operation)?;
+        Ok(self.journal.forget(&[operation.id])?)
+    }
+
+    fn forget_expired(&self) {
+        if let Err(error) = self.journal.forget(&self.registry.expire()) {
+            tracing::error!(error = %crate::text::chain(&error), "operations that are forgotten stay in the journal");
+        }
+    }
+}
+
+/// An operation of an agent before this one, which may go on.
+#[derive(Debug)]
+pub struct Waiting {
+    pub(super) operation: Arc<Operation>,
+    pub(super) pending: Pending,
+}
+
+/// Starts the thread of an operation. The hold on the disk goes with it, and ends with it, whatever becomes of callers.
+pub(super) fn spawn<W>(name: &str, work: Work, body: W) -> Result<(), AgentError>
+where
+    W: FnOnce(&Operation) -> Result<Outcome, ProvisionError> + Send + 'static,
+{
+    let thread = std::thread::Builder::new().name(name.to_owned());
+    let body = move || {
+        let operation = work.operation().clone();
+        let _entered = operation.span().entered();
+        tracing::info!("began");
+        let result = body(&operation).map_err(|error| Failure::from(&error));
+        match &result {
+            Ok(outcome) => tracing::info!(root = %blake3::Hash::from_bytes(outcome.root).to_hex(), "done"),
+            Err(failure) => tracing::error!(reason = failure.reason.name(), error = failure.message, "failed"),
+        }
+        work.finish(result);
+    };
+    // A thread that cannot be started drops `work`: the operation ends with INTERNAL, and the disk is free.
+    thread.spawn(body).map(drop).map_err(|source| AgentError::Thread { source })
+}
+
+fn cancelled(operation: &Operation) -> Failure {
+    Failure::from(&ProvisionError::Cancelled { disk: operation.disk.clone() })
+}
+
+fn interrupted(operation: &Operation) -> Failure {
+    let message =
+        format!("the agent ended before {} did; disk {} says what is on it", operation.name(), operation.disk);
+    Failure { reason: Reason::OperationInterrupted, message, metadata: vec![("disk".into(), operation.disk.clone())] }
+}
+
+fn damaged(id: Uuid, path: &std::path::Path, error: &std::io::Error) -> Operation {
+    let nobody = Request { id: Uuid::nil(), digest: [0; 32], caller: Caller::default() };
+    let operation = Operation::new(id, OperationKind::Unknown, nobody, String::new(), std::time::UNIX_EPOCH);
+    let path = path.display().to_string();
+    let message = format!("what was noted of {} in {path} cannot be read: {error}", operation.name());
+    let failure = Failure { reason: Reason::OperationRecordDamaged, message, metadata: vec![("path".into(), path)] };
+    operation.ended_before(Snapshot {
+        end: Some((std::time::UNIX_EPOCH, Err(failure))),
+        ..operation.snapshot().as_ref().clone()
+    });
+    operation
+}

@@ -1,0 +1,68 @@
+//! Who asks for an operation, and for what exactly.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A caller, as it stays known: in logs, records and the audit, also after it is gone.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caller {
+    /// Its name: `user 0`, or the common name of a certificate.
+    pub name: String,
+    /// Name of its role; empty if it has none.
+    pub role: String,
+    /// SHA-256 of its certificate, in hex, if it came with one.
+    pub fingerprint: Option<String>,
+}
+
+impl Caller {
+    /// Whether another call is of the same caller: of the same user, or with a certificate of the same name. A certificate
+    /// that was renewed is still the same.
+    pub fn is(&self, other: &Self) -> bool {
+        self.identity() == other.identity()
+    }
+
+    /// What it is told from others by: a certificate is never the user of its name.
+    pub fn identity(&self) -> String {
+        let kind = if self.fingerprint.is_some() { "certificate" } else { "user" };
+        format!("{kind} {}", self.name)
+    }
+}
+
+impl std::fmt::Display for Caller {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match (&self.fingerprint, self.role.as_str()) {
+            (None, _) => f.write_str(&self.name),
+            (Some(_), "") => write!(f, "{} (no role)", self.name),
+            (Some(_), role) => write!(f, "{} ({role})", self.name),
+        }
+    }
+}
+
+/// A request for an operation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// The caller's id for the request.
+    pub id: Uuid,
+    /// Digest of the whole request.
+    pub digest: [u8; 32],
+    /// Who asks.
+    pub caller: Caller,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Caller;
+
+    #[test]
+    fn a_certificate_is_not_the_user_of_its_name_and_stays_itself_when_renewed() {
+        let user = Caller { name: "user 0".to_owned(), role: "admin".to_owned(), fingerprint: None };
+        let certificate = Caller { fingerprint: Some("00".to_owned()), ..user.clone() };
+        let renewed = Caller { fingerprint: Some("11".to_owned()), role: "operator".to_owned(), ..user.clone() };
+        assert!(user.is(&user) && certificate.is(&renewed));
+        assert!(
+            !user.is(&certificate) && !certificate.is(&Caller { name: "user 1".to_owned(), ..certificate.clone() })
+        );
+        let shown = [&user, &renewed, &Caller { role: String::new(), ..renewed.clone() }].map(ToString::to_string);
+        assert_eq!(shown, ["user 0", "user 0 (operator)", "user 0 (no role)"]);
+    }
+}
