@@ -103,10 +103,9 @@ fn begin(number: u64) -> Event {
 }
 
 fn damage(error: AuditError) -> (String, u64, Damage) {
-    match error {
-        AuditError::Damaged { path, line, what } => (name(&path), line, what),
-        other => panic!("no damage: {other:?}"),
-    }
+    let told = error.to_string();
+    let AuditError::Damaged { path, line, what } = error else { panic!("no damage: {told}") };
+    (name(&path), line, what)
 }
 
 fn name(path: &Path) -> String {

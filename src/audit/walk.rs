@@ -192,12 +192,16 @@ impl Walk {
                 Piece::None if self.line == 1 && !is_newest => return Err(self.damaged(Damage::Empty)),
                 Piece::None => return Ok(()),
                 Piece::TooLong => return Err(self.damaged(Damage::TooLong)),
-                Piece::Unfinished if is_newest && may_be_torn(&line) => return Ok(self.tear(line.len())),
+                Piece::Unfinished if is_newest && may_be_torn(&line) => {
+                    self.tear(line.len());
+                    return Ok(());
+                }
                 Piece::Unfinished => return Err(self.damaged(Damage::Unfinished)),
                 Piece::Whole => match self.check(&line) {
                     Ok(link) => visit(Entry { seq: link.seq, hash: link.hash, bytes: &line }),
                     Err(Damage::Malformed) if is_newest && may_be_torn(&line) && self.is_at_end(&mut reader)? => {
-                        return Ok(self.tear(line.len() + 1));
+                        self.tear(line.len() + 1);
+                        return Ok(());
                     }
                     Err(what) => return Err(self.damaged(what)),
                 },

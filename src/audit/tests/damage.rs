@@ -10,6 +10,9 @@ use proptest::{prop_assume, proptest};
 use super::{Damage, Log, damage, name};
 use crate::audit::{AuditError, read_anything, verify};
 
+/// Does something to the lines of a file.
+type Change = fn(&mut Vec<Vec<u8>>);
+
 /// The file with other content.
 fn replaced(log: &Log, file: usize, change: impl FnOnce(&mut Vec<Vec<u8>>)) -> PathBuf {
     let path = log.files()[file].clone();
@@ -74,7 +77,7 @@ fn a_line_that_was_made_anew_is_found_by_the_next() {
 
 #[test]
 fn a_removed_doubled_or_moved_line_is_found() {
-    let cases: [(&str, fn(&mut Vec<Vec<u8>>), u64, Damage); 5] = [
+    let cases: [(&str, Change, u64, Damage); 5] = [
         ("the first", |lines| drop(lines.remove(0)), 1, Damage::Sequence { expected: 1, found: 2 }),
         ("one in the middle", |lines| drop(lines.remove(3)), 4, Damage::Sequence { expected: 4, found: 5 }),
         ("two change places", |lines| lines.swap(1, 2), 2, Damage::Sequence { expected: 2, found: 3 }),
