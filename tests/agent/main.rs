@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod audit;
 mod block_size;
 mod capture;
 mod collector;
@@ -39,3 +40,4 @@ mod remote;
 mod roles;
 mod service;
 mod shipped;
+mod terminate;
