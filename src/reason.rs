@@ -234,6 +234,8 @@ reasons! {
     AgentStopping = "AGENT_STOPPING", Unavailable, "try again when the agent is back";
     /// The agent cannot keep its records.
     StateUnavailable = "STATE_UNAVAILABLE", Exhausted, "make room in the agent's state directory, and make it writable";
+    /// The agent cannot write its audit log, and begins nothing that it could not write down.
+    AuditUnavailable = "AUDIT_UNAVAILABLE", Exhausted, "make room for the audit directory in the agent's state directory, and make it writable; `bmsctl audit verify` finds damage";
     /// A defect of the agent.
     Internal = "INTERNAL", Internal, "report it with the agent's log";
 }

@@ -30,6 +30,7 @@ use super::profile::{Profile, Profiles};
 use super::reader::{DiskReader, Metered, check_bounds};
 use super::root::Root;
 use super::{child, examine, free, lvm, volumes};
+use crate::audit;
 
 /// A parser: its name, which is also that of its directory in `fuzz/corpus`, and how to run it.
 pub type Target = (&'static str, fn(&[u8]));
@@ -75,6 +76,7 @@ pub const TARGETS: &[Target] = &[
     ("glob", pattern),
     ("checks", |data| drop(Checks::parse(Path::new("fuzz"), &text(data)))),
     ("profiles", |data| drop(toml::from_str::<Profiles>(&text(data)))),
+    ("audit_log", |data| drop(audit::read_anything(data))),
     ("request", |data| drop(serde_json::from_slice::<examine::Request>(data))),
 ];
 

@@ -12,6 +12,7 @@
 mod support;
 
 mod api;
+mod audit;
 mod block_size;
 mod capture;
 mod collector;
@@ -40,3 +41,4 @@ mod restart;
 mod roles;
 mod service;
 mod shipped;
+mod terminate;

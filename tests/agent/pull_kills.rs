@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::support::chaos::{Fault, Plan};
 use crate::support::client::{Client, outcome};
 use crate::support::garage::Garage;
+use crate::support::ground::{in_journal, let_pass};
 use crate::support::nginx::Nginx;
 use crate::support::repository::{Repository, s3};
 use crate::support::site::{Site, begin, disk_for};
@@ -18,14 +19,6 @@ use crate::support::{Daemon, Image, LoopDisk, MIB, Seed, eventually};
 const KILLS: usize = 30;
 /// The longest that a server stays dead, in milliseconds.
 const LONGEST_DEATH: u64 = 300;
-
-/// Lets some time pass: the moment is the experiment, nothing is waited for.
-fn let_pass(time: Duration) {
-    let since = Instant::now();
-    while let Some(left) = time.checked_sub(since.elapsed()).filter(|left| !left.is_zero()) {
-        std::thread::park_timeout(left);
-    }
-}
 
 /// A server that can be killed.
 trait Mortal {
@@ -104,12 +97,6 @@ fn kills_of_an_s3_server_do_not_end_an_install() {
     assert_installs_survive(&mut garage, &repository, &image, &mut seed);
 }
 
-/// Names of the operations in an agent's journal.
-fn names(daemon: &Daemon) -> Vec<String> {
-    let name = |path: PathBuf| format!("operations/{}", path.file_stem().expect("a name").to_str().expect("UTF-8"));
-    daemon.pending().into_iter().map(name).collect()
-}
-
 /// What is on a disk that could boot must be one of these, whole.
 fn assert_unbootable_or_whole(disk: &LoopDisk, images: [&Image; 2]) -> bool {
     let is_bootable = disk.is_bootable();
@@ -140,7 +127,7 @@ async fn an_agent_that_is_killed_goes_on_by_itself_with_the_same_operation() {
         daemon.kill();
         drop(running);
         unbootable += usize::from(!assert_unbootable_or_whole(&disk, [&site.image, &other]));
-        let names = names(&daemon);
+        let names = in_journal(&daemon);
         daemon.restart();
         let client = Client::connect(&daemon).await;
         if let [name] = &names[..] {
@@ -188,7 +175,7 @@ impl Halfway {
         eventually("it stalls halfway", || {
             site.chaos.count(Fault::Stall) > 0 && site.image.missing_bytes_on(&disk) < site.image.data_bytes()
         });
-        let mut operations = names(&daemon);
+        let mut operations = in_journal(&daemon);
         drop(running);
         let operation = operations.pop().expect("in the journal");
         Self { site, daemon, disk, operation }

@@ -1,6 +1,7 @@
 //! The command line as it is typed: one tree of clap types, which is also the help text.
 
 mod address;
+mod audit;
 mod check;
 mod compat;
 mod image;
@@ -16,6 +17,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
 pub(crate) use self::address::{Address, AddressArgs, AddressInvalid};
+pub(crate) use self::audit::{Anchor, AuditCommand, AuditShowArgs, AuditVerifyArgs};
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
 pub(crate) use self::image::{
@@ -120,6 +122,9 @@ pub(crate) enum Command {
     /// Certificates for agents and those who call them. Needs no agent.
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// The agent's audit log: who did what to which disk. Needs no agent.
+    #[command(subcommand)]
+    Audit(AuditCommand),
 }
 
 /// Of the server.
@@ -374,7 +379,7 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 25);
+        assert_eq!(commands.len(), 27);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");

@@ -20,6 +20,7 @@ use bms_agent::rpc::status::status;
 use tonic::Code;
 use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 
+use crate::audit::AuditProblem;
 use crate::authority::AuthorityError;
 use crate::capture::FileError;
 use crate::cli::AddressInvalid;
@@ -60,6 +61,9 @@ pub(crate) enum CtlError {
     /// It is not clear which agent is meant.
     #[error(transparent)]
     Address { source: AddressInvalid },
+    /// The audit log is not proven.
+    #[error(transparent)]
+    Audit { source: AuditProblem },
     /// There are no certificates.
     #[error("no certificates are made")]
     Authority { source: AuthorityError },
@@ -151,6 +155,7 @@ impl CtlError {
             | Self::Address { .. }
             | Self::TlsFiles { .. }
             | Self::Authority { .. }
+            | Self::Audit { .. }
             | Self::ConnectionLost { .. }
             | Self::Answer { .. }
             | Self::Books { .. }
@@ -194,6 +199,7 @@ impl CtlError {
             Self::OperationFailed { failure, .. } => failure.exit_of_operation(),
             Self::Interrupted | Self::Abandoned { .. } => Exit::Cancelled,
             Self::Capture { source } => source.exit(),
+            Self::Audit { source } => source.exit(),
             // A reader that goes away has what it wanted.
             Self::Stdio { source } if source.kind() == io::ErrorKind::BrokenPipe => Exit::Done,
             Self::ReadImage { .. }
@@ -203,6 +209,12 @@ impl CtlError {
             | Self::Stdio { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
+    }
+}
+
+impl From<AuditProblem> for CtlError {
+    fn from(source: AuditProblem) -> Self {
+        Self::Audit { source }
     }
 }
 

@@ -1,5 +1,6 @@
 //! `bmsctl`: the command line of bms-agent. One file per noun; `push` is the client of the bulk stream.
 
+mod audit;
 mod authority;
 mod capture;
 mod catalog;
@@ -62,6 +63,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         }
         Command::Repository(command) => return repository::run(command, output),
         Command::Tls(command) => return authority::run(command, output),
+        Command::Audit(command) => return audit::run(command, output),
         Command::Host(_)
         | Command::Disk(_)
         | Command::Install(_)
@@ -89,6 +91,7 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Image(command) => image::run_there(command, &agent, output).await,
         Command::Repository(command) => repository::run(command, output),
         Command::Tls(command) => authority::run(command, output),
+        Command::Audit(command) => audit::run(command, output),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,

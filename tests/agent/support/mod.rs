@@ -8,6 +8,7 @@ pub(crate) mod ctl;
 pub(crate) mod daemon;
 pub(crate) mod disk;
 pub(crate) mod garage;
+pub(crate) mod ground;
 pub(crate) mod hostile;
 pub(crate) mod image;
 mod machine;

@@ -3,6 +3,7 @@
 //!
 //! Tables are made of the same structures. Nothing here talks to the agent.
 
+mod audit;
 mod compatibility;
 mod disk;
 mod host;
@@ -14,6 +15,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub(crate) use audit::{AuditLineView, AuditView};
 pub(crate) use compatibility::CompatibilityView;
 pub(crate) use disk::{DiskView, PlanView};
 pub(crate) use host::HostView;
