@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use crate::audit::{Audit, AuditedImage};
 use crate::clock::{Clock, unix_seconds};
 use crate::compatibility::{Admission, Case, Judgement};
 use crate::disk::direct::DirectDevice;
@@ -40,9 +41,11 @@ mod journal;
 mod pull;
 #[cfg(test)]
 mod tests;
+mod trail;
 mod verify;
 
 use self::begin::{Intent, Start, Work, spawn};
+use self::journal::Pending;
 
 pub use begin::Waiting;
 pub use capture::{CaptureBegun, CaptureEvent, CaptureRequest, CapturedGroups, NewImage, Streamed};
@@ -139,8 +142,10 @@ pub struct Agent {
     pub registry: Arc<Registry>,
     /// What was installed on which disk.
     pub records: Records,
-    /// Installs that go on after a restart.
+    /// Operations that are known after a restart.
     pub journal: Journal,
+    /// Who did what to which disk.
+    pub audit: Audit,
     /// Where images are, by the names that callers use.
     pub repositories: BTreeMap<String, Settings>,
     /// Where on the web images may be, and how it is reached.
@@ -162,6 +167,22 @@ pub struct SharedClock(pub Arc<dyn Clock>);
 impl std::fmt::Debug for SharedClock {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("SharedClock")
+    }
+}
+
+impl Planned {
+    /// What is to begin: by which request, and if the agent is to fetch the image, which one and how it goes on.
+    fn intent<'a>(&'a self, request: &'a Request, name: Option<String>, pull: Option<Pending>) -> Intent<'a> {
+        let ImageSpec { root, layout, .. } = self.plan.image;
+        let root = root.map(|root| blake3::Hash::from_bytes(root).to_hex().to_string());
+        Intent {
+            request,
+            kind: OperationKind::Install,
+            disk: &self.plan.disk,
+            image: AuditedImage { root, size_bytes: Some(layout.len_bytes()), name },
+            overridden: self.judgement.overridden(),
+            pull,
+        }
     }
 }
 
@@ -219,7 +240,7 @@ impl Agent {
         if !token.is_empty() {
             self.tokens.redeem(token, &planned.plan, &id.caller.identity())?;
         }
-        let intent = Intent { request: id, kind: OperationKind::Install, disk: &planned.plan.disk, pull: None };
+        let intent = planned.intent(id, None, None);
         let (work, device) = match self.begin(intent, |disk| guard::open_for_writing(&self.discovery, disk))? {
             Start::Begun(work, device) => (work, device),
             Start::Known(operation) => return Ok(Install::Known(operation)),

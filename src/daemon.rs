@@ -11,11 +11,13 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{Agent, InspectionSettings, Journal, JournalError, SharedClock};
+use crate::audit::{self, Audit};
 use crate::clock::SystemClock;
 use crate::config::Config;
 use crate::disk::discovery::Discovery;
 use crate::disk::roots::Roots;
 use crate::hardware::alias::{AliasError, Aliases};
+use crate::hardware::host;
 use crate::hardware::survey::Survey;
 use crate::inspect::check::{Checks, ChecksError};
 use crate::inspect::child::Inspector;
@@ -118,6 +120,7 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 async fn serve(config: &Config) -> Result<(), DaemonError> {
     let agent = Arc::new(build(config)?);
     // Before anybody can call: who repeats a request finds its operation.
+    agent.audit_life(audit::Kind::Start);
     let waiting = agent.restore()?;
     let (listeners, is_own) = listeners(config).await?;
     let reload = listeners.tcp.as_ref().map(TcpSockets::reload).unwrap_or_default();
@@ -148,6 +151,7 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     }
     notify(&[NotifyState::Stopping]);
     drain(&agent.registry, Duration::from_secs(config.drain_seconds)).await;
+    agent.audit_life(audit::Kind::Stop);
     drop(pulse);
     stop.cancel();
     // Watchers and pushes have seen the end of their operations by now; a connection that is merely open is not waited for.
@@ -187,6 +191,7 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
     let fail = |source| DaemonError::StateDir { path: config.state_dir.clone(), source };
     std::fs::create_dir_all(&config.state_dir).map_err(fail)?;
     let state_dir = config.state_dir.canonicalize().map_err(fail)?;
+    let boot_id = host::boot_id(&Roots::default());
     let clock = SharedClock(Arc::new(SystemClock));
     let workers = config.write_workers.unwrap_or(DEFAULT_WORKERS);
     Ok(Agent {
@@ -200,6 +205,8 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
         registry: Arc::new(Registry::new(clock.0.clone())),
         records: Records::open(&state_dir)?,
         journal: Journal::open(&state_dir)?,
+        // Whoever reads is served even if it cannot be written.
+        audit: Audit::unopened(&state_dir.join("audit"), clock.0.clone(), &boot_id.unwrap_or_default()),
         repositories: config.repositories.clone(),
         http: HttpAccess { allowed: config.allowed_urls.clone(), table: config.http.clone() },
         inspection: inspection(config)?,

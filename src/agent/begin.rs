@@ -1,8 +1,8 @@
 //! How operations begin and end: what is noted, in which order, before a disk is touched and before anybody is told.
 //!
-//! Begin: the registry gives the disk, the disk is opened, the journal notes the operation, durably; only then a thread starts
-//! its work. End: the work is done, the journal notes how it ended, durably; only then the registry lets go of the disk and
-//! tells those who wait. What cannot be noted has not begun, and has not ended well.
+//! Begin: the registry gives the disk, the disk is opened, the journal notes the operation and the audit log who wants it,
+//! durably; only then a thread starts its work. End: the work is done, the audit log and the journal note how it ended, durably;
+//! only then the registry lets go of the disk and tells those who wait. What cannot be noted has not begun, and has not ended well.
 
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use uuid::Uuid;
 use super::Agent;
 use super::error::AgentError;
 use super::journal::{Entry, Found, JournalError, Pending};
+use crate::audit::AuditedImage;
 use crate::disk::discovery::Disk;
 use crate::disk::guard::GuardError;
 use crate::operation::registry::{Begun, Running};
@@ -24,6 +25,10 @@ pub(super) struct Intent<'a> {
     pub(super) request: &'a Request,
     pub(super) kind: OperationKind,
     pub(super) disk: &'a Disk,
+    /// The image, as far as it is known.
+    pub(super) image: AuditedImage,
+    /// Findings that shall not count.
+    pub(super) overridden: Vec<String>,
     /// What it takes to go on after a restart, if it can.
     pub(super) pull: Option<Pending>,
 }
@@ -84,7 +89,7 @@ impl Agent {
         intent: Intent<'_>,
         open: impl FnOnce(&Disk) -> Result<D, GuardError>,
     ) -> Result<Start<D>, AgentError> {
-        let Intent { request, kind, disk, pull } = intent;
+        let Intent { request, kind, disk, image, overridden, pull } = intent;
         self.forget_expired();
         let running = match self.registry.begin(request, kind, disk)? {
             Begun::New(running) => running,
@@ -93,6 +98,7 @@ impl Agent {
         let entry = Entry::new(running.operation(), disk, pull);
         let begun = open(disk).map_err(AgentError::from).and_then(|device| {
             self.journal.begin(entry)?;
+            self.audit_begin(running.operation(), disk, image, &overridden).inspect_err(|_| self.unnote(&running))?;
             Ok(device)
         });
         match begun {
@@ -101,6 +107,13 @@ impl Agent {
                 running.withdraw(Failure::from(&error));
                 Err(error)
             }
+        }
+    }
+
+    /// Takes back what was noted of an operation that does not begin.
+    fn unnote(&self, running: &Running) {
+        if let Err(error) = self.journal.forget(&[running.operation().id]) {
+            tracing::error!(error = %crate::text::chain(&error), "an operation that did not begin stays in the journal");
         }
     }
 
@@ -117,6 +130,10 @@ impl Agent {
         // The disk first: a hold that is let go of ends the operation, and says less well why.
         let device = open(disk)?;
         let running = self.registry.resume(operation, disk)?;
+        if let Err(error) = self.audit_begin(running.operation(), disk, AuditedImage::default(), &[]) {
+            running.finish(Err(Failure::from(&error)));
+            return Err(error.into());
+        }
         Ok((Work::new(self, running), device))
     }
 
@@ -128,6 +145,10 @@ impl Agent {
             return result;
         }
         operation.publish();
+        let audited = self.audit_end(operation, &result).inspect_err(|error| {
+            tracing::error!(error = %crate::text::chain(error), "cannot audit how an operation ended");
+        });
+        let result = result.and_then(|outcome| audited.map(|()| outcome).map_err(|error| Failure::from(&error)));
         match self.journal.end(operation.id, self.clock.0.now(), &operation.snapshot(), &result) {
             Ok(()) => result,
             Err(error) => {
@@ -175,7 +196,8 @@ impl Agent {
 
     /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
     /// before it has ended.
-    pub fn cancel(&self, operation: &Operation) {
+    pub fn cancel(&self, operation: &Operation, caller: &Caller) {
+        self.audit_cancel(operation, caller);
         if let Err(error) = self.journal.give_up(operation.id) {
             tracing::error!(error = %crate::text::chain(&error), "a cancelled install may go on after a restart");
         }
@@ -239,7 +261,7 @@ fn interrupted(operation: &Operation) -> Failure {
 }
 
 fn damaged(id: Uuid, path: &std::path::Path, error: &std::io::Error) -> Operation {
-    let nobody = Request { id: Uuid::nil(), digest: [0; 32], caller: Caller::default() };
+    let nobody = Request { id: Uuid::nil(), digest: [0; 32], caller: Caller::default(), method: "" };
     let operation = Operation::new(id, OperationKind::Unknown, nobody, String::new(), std::time::UNIX_EPOCH);
     let path = path.display().to_string();
     let message = format!("what was noted of {} in {path} cannot be read: {error}", operation.name());

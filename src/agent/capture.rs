@@ -16,6 +16,7 @@ use super::Agent;
 use super::begin::{Intent, Start, spawn};
 use super::error::AgentError;
 use super::pull::runtime;
+use crate::audit::AuditedImage;
 use crate::byte_size::ByteSize;
 use crate::clock::unix_seconds;
 use crate::compatibility::source_model;
@@ -110,7 +111,7 @@ impl Agent {
         let target = self.target(request)?;
         let manifest = self.draft(image, &target)?;
         let runtime = runtime(&settings)?;
-        let (work, device) = match self.open(id, &target.disk)? {
+        let (work, device) = match self.open(id, &target.disk, Some(format!("{}/{}", image.owner, image.name)))? {
             Start::Begun(work, device) => (work, device),
             Start::Known(operation) => return Ok(operation),
         };
@@ -133,14 +134,14 @@ impl Agent {
     /// If the disk cannot be had.
     pub fn stream_capture(
         self: &Arc<Self>,
-        caller: Caller,
+        (caller, method): (Caller, &'static str),
         request: &CaptureRequest,
         encoding: Encoding,
     ) -> Result<Streamed, AgentError> {
         let target = self.target(request)?;
         // A stream is read once, so that there is nothing to find again.
-        let id = Request { id: Uuid::new_v4(), digest: [0; 32], caller };
-        let (work, device) = match self.open(&id, &target.disk)? {
+        let id = Request { id: Uuid::new_v4(), digest: [0; 32], caller, method };
+        let (work, device) = match self.open(&id, &target.disk, None)? {
             Start::Begun(work, device) => (work, device),
             Start::Known(_) => return Err(RegistryError::RequestIdReused { id: id.id }.into()),
         };
@@ -166,8 +167,15 @@ impl Agent {
     }
 
     /// Begins a capture of a disk, and opens it.
-    fn open(self: &Arc<Self>, request: &Request, disk: &Disk) -> Result<Start<DirectDevice>, AgentError> {
-        let intent = Intent { request, kind: OperationKind::Capture, disk, pull: None };
+    fn open(
+        self: &Arc<Self>,
+        request: &Request,
+        disk: &Disk,
+        name: Option<String>,
+    ) -> Result<Start<DirectDevice>, AgentError> {
+        let image = AuditedImage { name, ..AuditedImage::default() };
+        let kind = OperationKind::Capture;
+        let intent = Intent { request, kind, disk, image, overridden: Vec::new(), pull: None };
         self.begin(intent, |disk| guard::open_for_capture(&self.discovery, disk))
     }
 

@@ -1,6 +1,7 @@
 //! Why the agent refuses a call: the errors of all modules that a call goes through.
 
 use super::journal::JournalError;
+use crate::audit::AuditError;
 use crate::compatibility::{Incompatible, OverrideInvalid};
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
@@ -68,6 +69,9 @@ pub enum AgentError {
     /// The journal cannot be written.
     #[error(transparent)]
     Journal(#[from] JournalError),
+    /// The audit log cannot be written.
+    #[error(transparent)]
+    Audit(#[from] AuditError),
     /// There is no repository of this name.
     #[error("the agent's configuration has no repository {repository:?}; it has: {known}")]
     RepositoryUnknown {
@@ -120,6 +124,7 @@ impl AgentError {
             Self::Repository(error) => Ok(error),
             Self::Http(error) => Ok(error),
             Self::Journal(error) => Ok(error),
+            Self::Audit(error) => Ok(error),
             Self::Profile(error) => Ok(error),
             Self::Inspect(error) => Ok(error),
             Self::Look(error) => Ok(error),
@@ -160,6 +165,7 @@ impl DomainError for AgentError {
             | Self::Repository(_)
             | Self::Http(_)
             | Self::Journal(_)
+            | Self::Audit(_)
             | Self::Profile(_)
             | Self::Inspect(_)
             | Self::Look(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),

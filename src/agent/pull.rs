@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::runtime::{Builder, Runtime};
 
-use super::begin::{Intent, Start, Waiting};
+use super::begin::{Start, Waiting};
 use super::error::AgentError;
 use super::journal::Pending;
 use super::{Agent, InstallRequest, Intake, Planned};
@@ -23,7 +23,7 @@ use crate::image::manifest::ImageId;
 use crate::image::source::Format;
 use crate::inspect::policy::Choice;
 use crate::net::http::PrivateUrl;
-use crate::operation::{Failure, Operation, OperationKind, Request};
+use crate::operation::{Failure, Operation, Request};
 use crate::provision::error::{ProvisionError, SourceFailure};
 use crate::provision::feed::FeedEvent;
 use crate::provision::plan::{ImageSpec, Options};
@@ -73,6 +73,16 @@ pub enum Pulled {
         /// What its content is packed into; else its first bytes tell.
         format: Option<Format>,
     },
+}
+
+/// Without what is secret in it.
+impl std::fmt::Display for Pulled {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Repository { repository, image } => write!(f, "{repository}/{image}"),
+            Self::Http { url, .. } => url.fmt(f),
+        }
+    }
 }
 
 /// A request to install an image that the agent fetches.
@@ -180,10 +190,11 @@ impl Agent {
         }
         let disk = &planned.plan.disk;
         let (runtime, fetch) = self.fetch(&found.pulled, planned.plan.image.layout)?;
+        let name = found.pulled.to_string();
         let pending = Pending::new(&found.spec, request.options, found.pulled);
         let pending = pending.inspected(request.inspection.clone()).admitted(planned.case.admission.clone());
         let pull = Some(pending.on(selector_of(disk).to_string(), self.boot_id()));
-        let intent = Intent { request: id, kind: OperationKind::Install, disk, pull };
+        let intent = planned.intent(id, Some(name), pull);
         let (work, device) = match self.begin(intent, |disk| guard::open_for_writing(&self.discovery, disk))? {
             Start::Begun(work, device) => (work, device),
             Start::Known(operation) => return Ok(operation),

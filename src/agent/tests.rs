@@ -10,6 +10,7 @@ use super::{
     Agent, AgentError, CaptureRequest, InspectionSettings, InstallRequest, Journal, NewImage, SharedClock,
     VerifyAgainst,
 };
+use crate::audit::Audit;
 use crate::clock::SystemClock;
 use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::fixture::Fixture;
@@ -40,6 +41,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         registry: Arc::new(Registry::new(clock.clone())),
         records: Records::open(&fixture.path("")).expect("opened"),
         journal: Journal::open(&fixture.path("")).expect("opened"),
+        audit: Audit::open(&fixture.path("audit"), clock.clone(), "boot").expect("opened"),
         repositories: BTreeMap::new(),
         http: HttpAccess::default(),
         inspection: InspectionSettings::off(),
@@ -66,7 +68,7 @@ fn request(serial: &str) -> InstallRequest {
 }
 
 fn id(id: u128) -> Request {
-    Request { id: Uuid::from_u128(id), digest: [0; 32], caller: Caller::default() }
+    Request { id: Uuid::from_u128(id), digest: [0; 32], caller: Caller::default(), method: "" }
 }
 
 fn refused(agent: &Arc<Agent>, request: &InstallRequest, token: &[u8]) -> AgentError {
@@ -218,7 +220,7 @@ fn a_refused_capture_leaves_neither_operation_nor_hold() {
     }
     let request = CaptureRequest { selector: selector("S1"), mode: CaptureMode::UsedBlocks, group_size: None };
     assert_eq!(
-        agent.stream_capture(Caller::default(), &request, Encoding::Raw).expect_err("refused").reason(),
+        agent.stream_capture((Caller::default(), ""), &request, Encoding::Raw).expect_err("refused").reason(),
         Reason::DiskGone
     );
     assert!(agent.registry.list().is_empty());

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::Agent;
 use super::begin::{Intent, Start, spawn};
 use super::error::AgentError;
+use crate::audit::AuditedImage;
 use crate::disk::device::BlockDevice;
 use crate::disk::discovery::Disk;
 use crate::disk::guard;
@@ -41,7 +42,9 @@ impl Agent {
         let all = self.discovery.scan()?;
         let disk = selector.select(&all)?.clone();
         let expectation = self.expectation(&disk, against)?;
-        let intent = Intent { request: id, kind: OperationKind::Verify, disk: &disk, pull: None };
+        let image = AuditedImage { size_bytes: Some(expectation.layout().len_bytes()), ..AuditedImage::default() };
+        let kind = OperationKind::Verify;
+        let intent = Intent { request: id, kind, disk: &disk, image, overridden: Vec::new(), pull: None };
         let (work, device) = match self.begin(intent, |disk| guard::open_for_reading(&self.discovery, disk))? {
             Start::Begun(work, device) => (work, device),
             Start::Known(operation) => return Ok(operation),

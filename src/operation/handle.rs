@@ -264,7 +264,7 @@ mod tests {
         Operation::new(
             Uuid::from_u128(2),
             OperationKind::Install,
-            Request { id: Uuid::from_u128(1), digest: [1; 32], caller: Caller::default() },
+            Request { id: Uuid::from_u128(1), digest: [1; 32], caller: Caller::default(), method: "" },
             "sda".to_owned(),
             SystemTime::UNIX_EPOCH,
         )

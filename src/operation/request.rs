@@ -47,6 +47,8 @@ pub struct Request {
     pub digest: [u8; 32],
     /// Who asks.
     pub caller: Caller,
+    /// By which call; empty for one of before a restart, which nobody asks for any more.
+    pub method: &'static str,
 }
 
 #[cfg(test)]

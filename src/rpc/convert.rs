@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 pub(super) use self::source::image_source;
 use super::proto::v1;
+use super::role::Method;
 use super::status::RequestError;
 use super::{compatibility, inspect};
 use crate::agent::{CaptureRequest, InstallRequest, NewImage, PullRequest, Subject, VerifyAgainst};
@@ -26,10 +27,20 @@ use crate::provision::plan::{ImageSpec, Options};
 const MAX_TEXT_BYTES: usize = 256;
 
 /// The id of a mutating request, the digest of its content, and who makes it.
-pub(super) fn request(id: &str, message: &impl prost::Message, caller: &Caller) -> Result<Request, RequestError> {
+pub(super) fn request(
+    method: Method,
+    id: &str,
+    message: &impl prost::Message,
+    caller: &Caller,
+) -> Result<Request, RequestError> {
     let wrong = || RequestError::of("request_id", "must be a UUID, and not the nil UUID");
     let id = Uuid::try_parse(id).ok().filter(|id| !id.is_nil()).ok_or_else(wrong)?;
-    Ok(Request { id, digest: *blake3::hash(&message.encode_to_vec()).as_bytes(), caller: caller.clone() })
+    Ok(Request {
+        id,
+        digest: *blake3::hash(&message.encode_to_vec()).as_bytes(),
+        caller: caller.clone(),
+        method: method.path(),
+    })
 }
 
 /// What to install where. `caller` is who overrides.

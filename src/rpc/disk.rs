@@ -7,6 +7,7 @@ use tonic::{Request, Response, Status};
 use super::proto::longrunning::Operation;
 use super::proto::v1;
 use super::proto::v1::disk_service_server::DiskService;
+use super::role::Method;
 use super::{auth, blocking, convert, follow, inspect, refuse, view};
 use crate::agent::Agent;
 
@@ -25,7 +26,8 @@ impl DiskService for DiskHandler {
     async fn verify_disk(&self, request: Request<v1::VerifyDiskRequest>) -> Result<Response<Operation>, Status> {
         let caller = auth::caller(&request);
         let request = request.into_inner();
-        let id = convert::request(&request.request_id, &request, &caller).map_err(|error| refuse(&error))?;
+        let id = convert::request(Method::DiskServiceVerifyDisk, &request.request_id, &request, &caller)
+            .map_err(|error| refuse(&error))?;
         let (selector, against) = convert::verify_request(&request).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let operation = blocking(move || agent.verify(&id, &selector, against)).await?;

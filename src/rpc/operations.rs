@@ -69,9 +69,9 @@ impl Operations for OperationsHandler {
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
         auth::check_owner(&request, &operation)?;
-        let (agent, cancelled) = (self.0.clone(), operation.clone());
+        let (agent, cancelled, caller) = (self.0.clone(), operation.clone(), auth::caller(&request));
         blocking(move || {
-            agent.cancel(&cancelled);
+            agent.cancel(&cancelled, &caller);
             Ok::<_, AgentError>(())
         })
         .await?;

@@ -9,6 +9,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::proto::v1::provisioning_service_server::ProvisioningService;
 use super::proto::{longrunning, v1};
+use super::role::Method;
 use super::status::RequestError;
 use super::{auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
 use crate::agent::{Agent, Candidate, Install};
@@ -61,7 +62,8 @@ impl ProvisioningService for ProvisioningHandler {
         auth::check_overrides(role, overridden(request.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let token = std::mem::take(&mut request.plan_token);
-        let id = convert::request(&request.request_id, &request, &caller).map_err(|error| refuse(&error))?;
+        let id = convert::request(Method::ProvisioningServiceInstallImage, &request.request_id, &request, &caller)
+            .map_err(|error| refuse(&error))?;
         let request = convert::pull_request(request.disk, request.source, request.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
@@ -76,7 +78,8 @@ impl ProvisioningService for ProvisioningHandler {
     ) -> Result<Response<longrunning::Operation>, Status> {
         let caller = auth::caller(&request);
         let request = request.into_inner();
-        let id = convert::request(&request.request_id, &request, &caller).map_err(|error| refuse(&error))?;
+        let id = convert::request(Method::ProvisioningServiceCaptureImage, &request.request_id, &request, &caller)
+            .map_err(|error| refuse(&error))?;
         let (request, image) = convert::capture_image_request(request).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
         let operation = blocking(move || agent.capture_image(&id, &request, &image)).await?;
@@ -92,7 +95,10 @@ impl ProvisioningService for ProvisioningHandler {
         let (request, encoding) =
             convert::stream_capture_request(request.into_inner()).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let streamed = blocking(move || agent.stream_capture(caller, &request, encoding)).await?;
+        let streamed = blocking(move || {
+            agent.stream_capture((caller, Method::ProvisioningServiceStreamCapture.path()), &request, encoding)
+        })
+        .await?;
         follow(&streamed.operation);
         Ok(Response::new(capture::carry(streamed)))
     }
@@ -135,7 +141,8 @@ impl ProvisioningService for ProvisioningHandler {
         auth::check_overrides(role, overridden(begin.options.as_ref()))?;
         // A token proves a plan; it is no part of what is asked for. Whoever tries again has planned again.
         let plan_token = std::mem::take(&mut begin.plan_token);
-        let id = convert::request(&begin.request_id, &begin, &caller).map_err(|error| refuse(&error))?;
+        let id = convert::request(Method::ProvisioningServicePushImage, &begin.request_id, &begin, &caller)
+            .map_err(|error| refuse(&error))?;
         let request = convert::install_request(begin.disk, begin.image, begin.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();

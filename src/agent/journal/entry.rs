@@ -152,8 +152,12 @@ impl Entry {
 
     /// The operation, for those who ask for it after a restart.
     pub(in crate::agent) fn revive(&self) -> Operation {
-        let request =
-            Request { id: self.request_id, digest: *self.request_digest.0.as_bytes(), caller: self.caller.clone() };
+        let request = Request {
+            id: self.request_id,
+            digest: *self.request_digest.0.as_bytes(),
+            caller: self.caller.clone(),
+            method: "",
+        };
         let operation =
             Operation::new(self.operation, self.kind, request, self.disk.name.clone(), time(self.started_at_ms))
                 .after(u64::from(self.restarts) * SEQUENCES);

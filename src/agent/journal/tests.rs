@@ -24,7 +24,7 @@ fn disk() -> Disk {
 
 fn operation(id: u128, kind: OperationKind) -> Operation {
     let caller = Caller { name: "me".to_owned(), role: "operator".to_owned(), fingerprint: Some("ab".to_owned()) };
-    let request = Request { id: Uuid::from_u128(id + 1000), digest: [3; 32], caller };
+    let request = Request { id: Uuid::from_u128(id + 1000), digest: [3; 32], caller, method: "" };
     let started_at = SystemTime::UNIX_EPOCH
         + Duration::from_millis(1_764_000_000_123)
         + Duration::from_secs(u64::try_from(id).expect("small"));

@@ -32,7 +32,12 @@ fn disks(count: usize) -> Vec<Disk> {
 
 fn request(id: u128) -> Request {
     let digest = [u8::try_from(id % 251).expect("a byte"); 32];
-    Request { id: Uuid::from_u128(id), digest, caller: Caller { name: "me".to_owned(), ..Caller::default() } }
+    Request {
+        id: Uuid::from_u128(id),
+        digest,
+        caller: Caller { name: "me".to_owned(), ..Caller::default() },
+        method: "",
+    }
 }
 
 fn begin(registry: &Arc<Registry>, id: u128, disk: &Disk) -> Result<Running, RegistryError> {

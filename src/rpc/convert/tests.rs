@@ -14,6 +14,7 @@ use crate::image::source::Format;
 use crate::operation::Caller;
 use crate::provision::feed::{Encoding, FeedEvent, Offered};
 use crate::reason::{DomainError as _, Reason};
+use crate::rpc::role::Method;
 
 fn disk() -> v1::DiskSelector {
     v1::DiskSelector { serial: Some("S1".to_owned()), ..Default::default() }
@@ -29,6 +30,8 @@ fn violations(disk: Option<v1::DiskSelector>, image: Option<v1::ImageSpec>) -> V
     assert_eq!(error.reason(), Reason::RequestMalformed);
     error.metadata().into_iter().map(|(field, _)| field).collect()
 }
+
+const METHOD: Method = Method::DiskServiceVerifyDisk;
 
 fn user(name: &str) -> Caller {
     Caller { name: name.to_owned(), ..Caller::default() }
@@ -138,12 +141,12 @@ fn all_violations_are_told_at_once() {
 #[test]
 fn a_request_id_is_a_uuid_and_its_digest_is_that_of_the_request() {
     let id = Uuid::from_u128(7).to_string();
-    let first = request(&id, &image(), &user("user 0")).expect("good");
-    assert_eq!(first, request(&id, &image(), &user("user 0")).expect("good"));
+    let first = request(METHOD, &id, &image(), &user("user 0")).expect("good");
+    assert_eq!(first, request(METHOD, &id, &image(), &user("user 0")).expect("good"));
     let other = v1::ImageSpec { size_bytes: 5, ..image() };
-    assert_ne!(first.digest, request(&id, &other, &user("user 0")).expect("good").digest);
+    assert_ne!(first.digest, request(METHOD, &id, &other, &user("user 0")).expect("good").digest);
     for id in ["", "7", "00000000-0000-0000-0000-000000000000", "not-a-uuid"] {
-        assert_eq!(request(id, &image(), &user("user 0")).expect_err("wrong").metadata()[0].0, "request_id");
+        assert_eq!(request(METHOD, id, &image(), &user("user 0")).expect_err("wrong").metadata()[0].0, "request_id");
     }
 }
 
