@@ -3,6 +3,7 @@
 mod address;
 mod check;
 mod compat;
+mod context;
 mod image;
 mod repository;
 mod tls;
@@ -15,9 +16,10 @@ use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-pub(crate) use self::address::{Address, AddressArgs, AddressInvalid};
+pub(crate) use self::address::{Address, AddressArgs, AddressInvalid, SOCKET, Typed};
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
+pub(crate) use self::context::{ContextArgs, ContextCommand, ShowContextArgs};
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -45,7 +47,7 @@ Selectors:
 
 /// What every command's help ends with.
 fn ending() -> String {
-    format!("{}\n\nEnvironment:\n  BMSCTL_SOCKET  the agent's socket, unless --socket gives it", Exit::help())
+    format!("{}\n\n{}", Exit::help(), address::HELP)
 }
 
 /// What the help of commands on one disk ends with.
@@ -120,6 +122,9 @@ pub(crate) enum Command {
     /// Certificates for agents and those who call them. Needs no agent.
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// Agents by names, with their certificates, in a file of yours. Needs no agent.
+    #[command(subcommand)]
+    Context(ContextCommand),
 }
 
 /// Of the server.
@@ -356,9 +361,9 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 25);
+        assert_eq!(commands.len(), 30);
         for (name, help) in commands {
-            assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
+            assert!(help.contains("Exit codes:") && help.contains("BMSCTL_CONTEXT"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");
         }
     }

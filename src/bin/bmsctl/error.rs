@@ -23,6 +23,7 @@ use tonic_types::{ErrorInfo, RpcStatusExt as _, StatusExt as _};
 use crate::authority::AuthorityError;
 use crate::capture::FileError;
 use crate::cli::AddressInvalid;
+use crate::context::ContextsError;
 use crate::exit::Exit;
 use crate::export::ExportError;
 use crate::import::InputError;
@@ -60,6 +61,9 @@ pub(crate) enum CtlError {
     /// It is not clear which agent is meant.
     #[error(transparent)]
     Address { source: AddressInvalid },
+    /// The file of contexts.
+    #[error(transparent)]
+    Contexts { source: ContextsError },
     /// There are no certificates.
     #[error("no certificates are made")]
     Authority { source: AuthorityError },
@@ -149,6 +153,7 @@ impl CtlError {
             | Self::UrlOption { .. }
             | Self::Connect { .. }
             | Self::Address { .. }
+            | Self::Contexts { .. }
             | Self::TlsFiles { .. }
             | Self::Authority { .. }
             | Self::ConnectionLost { .. }
@@ -187,6 +192,7 @@ impl CtlError {
             | Self::NoTerminal
             | Self::UrlOption { .. }
             | Self::Address { .. }
+            | Self::Contexts { .. }
             | Self::TlsFiles { .. }
             | Self::Authority { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
@@ -215,6 +221,12 @@ impl From<AuthorityError> for CtlError {
 impl From<AddressInvalid> for CtlError {
     fn from(source: AddressInvalid) -> Self {
         Self::Address { source }
+    }
+}
+
+impl From<ContextsError> for CtlError {
+    fn from(source: ContextsError) -> Self {
+        Self::Contexts { source }
     }
 }
 
