@@ -45,9 +45,19 @@ Selectors:
   Also: transport (nvme, ata, sas, scsi, virtio, usb, iscsi, fc, mmc, loop), rotational (yes, no), block-size, diskseq.
   `bmsctl disk list` shows what there is.";
 
+/// What of the environment is used.
+pub(crate) const ENVIRONMENT: [(&str, &str); 5] = [
+    ("BMSCTL_SOCKET", "the agent's socket"),
+    ("BMSCTL_CONTEXT", "the agent, as the file of contexts names it"),
+    ("BMSCTL_CONTEXTS", "that file [default: $XDG_CONFIG_HOME/bmsctl/config.toml, or ~/.config/bmsctl/config.toml]"),
+    ("BMSCTL_REPOSITORY", "the repository, unless --repository gives it"),
+    ("BMSCTL_CONFIG", "the file that names repositories and profiles, unless --config gives it"),
+];
+
 /// What every command's help ends with.
 fn ending() -> String {
-    format!("{}\n\n{}", Exit::help(), address::HELP)
+    let lines = ENVIRONMENT.map(|(name, meaning)| format!("  {name:<17}  {meaning}"));
+    format!("{}\n\nEnvironment:\n{}\n\n{}", Exit::help(), lines.join("\n"), address::ORDER)
 }
 
 /// What the help of commands on one disk ends with.
@@ -333,6 +343,8 @@ fn parse_operation(text: &str) -> Result<String, std::convert::Infallible> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
     use clap::Parser as _;
 
@@ -366,6 +378,19 @@ mod tests {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_CONTEXT"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");
         }
+    }
+
+    #[test]
+    fn every_variable_that_an_option_reads_is_in_the_help() {
+        fn walk(command: &clap::Command, found: &mut BTreeSet<String>) {
+            let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+            found.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+            command.get_subcommands().for_each(|command| walk(command, found));
+        }
+        // The agent is looked for by `context`, which reads these.
+        let mut found = BTreeSet::from(["BMSCTL_SOCKET", "BMSCTL_CONTEXT", "BMSCTL_CONTEXTS"].map(str::to_owned));
+        walk(&Cli::command(), &mut found);
+        assert_eq!(found, super::ENVIRONMENT.map(|(name, _)| name.to_owned()).into());
     }
 
     #[test]

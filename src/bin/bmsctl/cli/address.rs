@@ -11,12 +11,7 @@ use crate::tls::{Files, Host};
 pub(crate) const SOCKET: &str = "/run/bms-agent/agent.sock";
 
 /// How the agent is found, for the help of every command.
-pub(super) const HELP: &str = "\
-Environment:
-  BMSCTL_SOCKET    the agent's socket
-  BMSCTL_CONTEXT   the agent, as the file of contexts names it
-  BMSCTL_CONTEXTS  that file [default: $XDG_CONFIG_HOME/bmsctl/config.toml, or ~/.config/bmsctl/config.toml]
-
+pub(super) const ORDER: &str = "\
 The agent is the one of --host, --socket or --context; else of BMSCTL_SOCKET; else of BMSCTL_CONTEXT; else the `current` one
 of the file of contexts; else the one on this server. Two of --host, --socket and --context are refused, and so are --host
 and --context beside BMSCTL_SOCKET.";
