@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bms_agent::agent::{Agent, InspectionSettings, Install, InstallRequest, Journal, SharedClock};
+use bms_agent::audit::Audit;
 use bms_agent::clock::SystemClock;
 use bms_agent::compatibility::Admission;
 use bms_agent::disk::discovery::Discovery;
@@ -28,8 +29,8 @@ use bms_agent::disk::selector::Selector;
 use bms_agent::hardware::alias::Aliases;
 use bms_agent::hardware::survey::Survey;
 use bms_agent::inspect::policy::Choice;
-use bms_agent::operation::Operation;
-use bms_agent::operation::registry::{Registry, Request};
+use bms_agent::operation::registry::Registry;
+use bms_agent::operation::{Caller, Operation, Request};
 use bms_agent::provision::install::Resources;
 use bms_agent::provision::plan::{ImageSpec, Options};
 use bms_agent::provision::record::Records;
@@ -181,7 +182,7 @@ impl Bench {
             inspection: Choice::default(),
             admission: Admission::default(),
         };
-        let id = Request { id: Uuid::new_v4(), digest: [0; 32] };
+        let id = Request { id: Uuid::new_v4(), digest: [0; 32], caller: Caller::default(), method: "" };
         let start = Instant::now();
         let Install::Begun { operation, intake, .. } = agent.install(&id, &request, &[])? else {
             return Err("a new request was known".into());
@@ -206,6 +207,7 @@ impl Bench {
             registry: Arc::new(Registry::new(clock.0.clone())),
             records: Records::open(self.work.path())?,
             journal: Journal::open(self.work.path())?,
+            audit: Audit::unopened(&self.work.path().join("audit"), clock.0.clone(), ""),
             repositories: BTreeMap::new(),
             http: HttpAccess::default(),
             inspection: InspectionSettings::off(),
@@ -230,7 +232,7 @@ async fn begun(agent: &Agent, request: Uuid) -> Arc<Operation> {
     let mut ticks = tokio::time::interval(TICK);
     loop {
         ticks.tick().await;
-        if let Some(operation) = agent.registry.list().into_iter().find(|operation| operation.request_id == request) {
+        if let Some(operation) = agent.registry.list().into_iter().find(|operation| operation.request.id == request) {
             return operation;
         }
     }

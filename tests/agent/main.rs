@@ -32,6 +32,7 @@ mod inspect;
 mod listen;
 mod memory;
 mod network;
+mod pages;
 mod pull;
 mod pull_faults;
 mod pull_kills;

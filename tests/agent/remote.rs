@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::support::authority::{Authority, ClientCertificate, Identity};
-use crate::support::ctl::{Answer, ctl};
+use crate::support::ctl::{Answer, command, ctl, run};
 use crate::support::secure::{REVOKED, Secure, table};
 use crate::support::server::free_address;
 use crate::support::{Daemon, Image, LoopDisk, MIB, Seed};
@@ -90,6 +90,52 @@ fn a_first_set_up_takes_two_commands() {
         let answer = ctl(&[&to[..], &["verify", "--disk", "serial=nobody"]].concat());
         assert_eq!(answer.reason(), refusal.unwrap_or("DISK_NOT_FOUND"), "{role}");
     }
+}
+
+#[test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+fn a_context_that_was_set_once_is_used_by_every_command() {
+    let secure = Secure::start();
+    let (image, disk) = (Image::new(16 * MIB, &mut Seed::quiet(73)), LoopDisk::new(20 * MIB));
+    let (host, home) = (secure.address.to_string(), tempfile::tempdir().expect("directory"));
+    // As who sits in the directory of the files types it.
+    let here = |arguments: &[&str]| {
+        let mut command = command();
+        for name in ["BMSCTL_SOCKET", "BMSCTL_CONTEXT", "BMSCTL_CONTEXTS", "XDG_CONFIG_HOME"] {
+            command.env_remove(name);
+        }
+        run(command.env("HOME", home.path()).current_dir(home.path()).args(arguments))
+    };
+    for role in ["observer", "operator"] {
+        let identity = secure.identity(role);
+        for (name, content) in [("pem", &identity.certificate), ("key", &identity.key)] {
+            fs::write(home.path().join(format!("{role}.{name}")), content).expect("written");
+        }
+        fs::write(home.path().join("ca.pem"), secure.authority.pem()).expect("written");
+        let (cert, key) = (format!("{role}.pem"), format!("{role}.key"));
+        here(&["context", "set", role, "--host", &host, "--cert", &cert, "--key", &key, "--ca", "ca.pem"]).done();
+    }
+    let (path, selector) = (image.path_text(), disk.selector());
+    let install = ["install", "--yes", "--image", &path, "--disk", &selector];
+
+    here(&["context", "use", "observer"]).done();
+    assert!(here(&["disk", "list"]).done()["disks"].is_array());
+    assert_eq!(here(&install).error()["reason"], "ROLE_REQUIRED");
+    assert!(!disk.is_bootable());
+
+    let installed = here(&[&["--context", "operator"], &install[..]].concat()).done();
+    assert_eq!(installed["result"]["root"], Value::from(image.root()));
+    assert_eq!(disk.hash(image.len()), image.root());
+
+    // Whoever names another agent beside it is asked which, and nothing is written.
+    let socket = secure.daemon.socket().display().to_string();
+    let two = here(&["--context", "operator", "--socket", &socket, "disk", "list"]);
+    assert_eq!((two.code, two.error()["reason"].is_null()), (2, true), "{}", two.json);
+    let gone = here(&["context", "remove", "observer"]).done();
+    assert_eq!((&gone["current"], gone["contexts"].as_array().map(Vec::len)), (&Value::Null, Some(1)));
+    let gone = here(&["--context", "observer", "disk", "list"]);
+    assert!(message(&gone).ends_with("has no context observer; it has: operator"), "{}", gone.json);
+    assert_eq!(gone.code, 2);
 }
 
 #[test]

@@ -58,6 +58,8 @@ pub(crate) struct TlsInitView {
     dir: PathBuf,
     /// Their names.
     files: Vec<String>,
+    /// What the agent's certificate is for.
+    names: Vec<String>,
 }
 
 /// A file that is to be.
@@ -82,7 +84,7 @@ impl Made {
 pub(crate) fn run(command: &TlsCommand, output: &Output) -> Result<Exit, CtlError> {
     let TlsCommand::Init(args) = command;
     let files = init(args, SystemClock.now())?;
-    output.result(&TlsInitView { dir: args.dir.clone(), files }, table)?;
+    output.result(&TlsInitView { dir: args.dir.clone(), files, names: args.names.clone() }, table)?;
     Ok(Exit::Done)
 }
 
@@ -93,10 +95,13 @@ fn init(args: &TlsInitArgs, now: SystemTime) -> Result<Vec<String>, AuthorityErr
 }
 
 fn make(names: &[String], good_for: Duration, now: SystemTime) -> Result<Vec<Made>, AuthorityError> {
-    let mut params = params("bms-agent authority", Vec::new(), AUTHORITY, now)?;
+    let key = KeyPair::generate()?;
+    // Lists of revocations are found by the name of their authority: while one takes the place of another, both are trusted,
+    // and two of one name would be taken for each other.
+    let own = &blake3::hash(key.public_key_pem().as_bytes()).to_hex()[..8];
+    let mut params = params(&format!("bms-agent authority {own}"), Vec::new(), AUTHORITY, now)?;
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    let key = KeyPair::generate()?;
     let secret = key.serialize_pem();
     let authority = CertifiedIssuer::self_signed(params, key)?;
     let mut made = vec![
@@ -202,8 +207,14 @@ fn table(view: &TlsInitView) -> String {
          client_ca = \"/etc/bms-agent/ca.pem\"\n  crl = \"/etc/bms-agent/crl.pem\"\n\n\
          An operator needs operator.pem, operator.key and ca.pem:\n\n  \
          bmsctl --host NAME --cert operator.pem --key operator.key --ca ca.pem disk list\n\n\
-         ca.key makes more certificates: keep it where no server is.\n",
-        dir = view.dir.display()
+         ca.key makes more certificates: keep it where no server is.\n\n\
+         So that nobody types this twice, on the operator's machine:\n\n  \
+         bmsctl context set {name} --host {name} --cert {operator}.pem --key {operator}.key --ca {ca}.pem\n  \
+         bmsctl context use {name}\n",
+        dir = view.dir.display(),
+        name = view.names.first().map_or("NAME", String::as_str),
+        operator = view.dir.join("operator").display(),
+        ca = view.dir.join("ca").display(),
     )
 }
 
@@ -242,6 +253,19 @@ mod tests {
         let validity = pem.parse_x509().expect("X.509").validity().clone();
         assert_eq!(validity.not_before.timestamp(), 1_800_000_000 - 3600);
         assert_eq!(validity.not_after.timestamp(), 1_800_000_000 + 30 * 24 * 3600);
+    }
+
+    #[test]
+    fn two_authorities_have_two_names() {
+        let dir = tempfile::tempdir().expect("directory");
+        let names = ["one", "two"].map(|name| {
+            let dir = dir.path().join(name);
+            init(&args(&dir, "server.example"), now()).expect("made");
+            let certificate = fs::read(dir.join("ca.pem")).expect("there");
+            let pem = Pem::iter_from_buffer(&certificate).next().expect("one").expect("PEM");
+            pem.parse_x509().expect("X.509").subject().to_string()
+        });
+        assert_ne!(names[0], names[1]);
     }
 
     #[test]

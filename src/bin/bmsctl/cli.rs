@@ -4,6 +4,7 @@ mod address;
 mod audit;
 mod check;
 mod compat;
+mod context;
 mod image;
 mod repository;
 mod tls;
@@ -16,10 +17,11 @@ use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-pub(crate) use self::address::{Address, AddressArgs, AddressInvalid};
+pub(crate) use self::address::{Address, AddressArgs, AddressInvalid, SOCKET, Typed};
 pub(crate) use self::audit::{Anchor, AuditCommand, AuditShowArgs, AuditVerifyArgs};
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
+pub(crate) use self::context::{ContextArgs, ContextCommand, ShowContextArgs};
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -45,9 +47,19 @@ Selectors:
   Also: transport (nvme, ata, sas, scsi, virtio, usb, iscsi, fc, mmc, loop), rotational (yes, no), block-size, diskseq.
   `bmsctl disk list` shows what there is.";
 
+/// What of the environment is used.
+pub(crate) const ENVIRONMENT: [(&str, &str); 5] = [
+    ("BMSCTL_SOCKET", "the agent's socket"),
+    ("BMSCTL_CONTEXT", "the agent, as the file of contexts names it"),
+    ("BMSCTL_CONTEXTS", "that file [default: $XDG_CONFIG_HOME/bmsctl/config.toml, or ~/.config/bmsctl/config.toml]"),
+    ("BMSCTL_REPOSITORY", "the repository, unless --repository gives it"),
+    ("BMSCTL_CONFIG", "the file that names repositories and profiles, unless --config gives it"),
+];
+
 /// What every command's help ends with.
 fn ending() -> String {
-    format!("{}\n\nEnvironment:\n  BMSCTL_SOCKET  the agent's socket, unless --socket gives it", Exit::help())
+    let lines = ENVIRONMENT.map(|(name, meaning)| format!("  {name:<17}  {meaning}"));
+    format!("{}\n\nEnvironment:\n{}\n\n{}", Exit::help(), lines.join("\n"), address::ORDER)
 }
 
 /// What the help of commands on one disk ends with.
@@ -125,6 +137,9 @@ pub(crate) enum Command {
     /// The agent's audit log: who did what to which disk. Needs no agent.
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// Agents by names, with their certificates, in a file of yours. Needs no agent.
+    #[command(subcommand)]
+    Context(ContextCommand),
 }
 
 /// Of the server.
@@ -333,6 +348,8 @@ fn parse_operation(text: &str) -> Result<String, std::convert::Infallible> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use clap::CommandFactory as _;
     use clap::Parser as _;
 
@@ -361,7 +378,7 @@ mod tests {
         let cli = Cli::command();
         let globals = cli.get_arguments().filter(|argument| argument.is_global_set());
         let globals: Vec<_> = globals.map(|argument| argument.get_id().as_str()).collect();
-        assert_eq!(globals.len(), 6, "{globals:?}");
+        assert_eq!(globals.len(), 8, "{globals:?}");
         walk(&cli, &globals);
     }
 
@@ -379,11 +396,24 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 27);
+        assert_eq!(commands.len(), 32);
         for (name, help) in commands {
-            assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
+            assert!(help.contains("Exit codes:") && help.contains("BMSCTL_CONTEXT"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");
         }
+    }
+
+    #[test]
+    fn every_variable_that_an_option_reads_is_in_the_help() {
+        fn walk(command: &clap::Command, found: &mut BTreeSet<String>) {
+            let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+            found.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+            command.get_subcommands().for_each(|command| walk(command, found));
+        }
+        // The agent is looked for by `context`, which reads these.
+        let mut found = BTreeSet::from(["BMSCTL_SOCKET", "BMSCTL_CONTEXT", "BMSCTL_CONTEXTS"].map(str::to_owned));
+        walk(&Cli::command(), &mut found);
+        assert_eq!(found, super::ENVIRONMENT.map(|(name, _)| name.to_owned()).into());
     }
 
     #[test]

@@ -24,6 +24,7 @@ use crate::audit::AuditProblem;
 use crate::authority::AuthorityError;
 use crate::capture::FileError;
 use crate::cli::AddressInvalid;
+use crate::context::ContextsError;
 use crate::exit::Exit;
 use crate::export::ExportError;
 use crate::import::InputError;
@@ -64,6 +65,9 @@ pub(crate) enum CtlError {
     /// The audit log is not proven.
     #[error(transparent)]
     Audit { source: AuditProblem },
+    /// The file of contexts.
+    #[error(transparent)]
+    Contexts { source: ContextsError },
     /// There are no certificates.
     #[error("no certificates are made")]
     Authority { source: AuthorityError },
@@ -153,6 +157,7 @@ impl CtlError {
             | Self::UrlOption { .. }
             | Self::Connect { .. }
             | Self::Address { .. }
+            | Self::Contexts { .. }
             | Self::TlsFiles { .. }
             | Self::Authority { .. }
             | Self::Audit { .. }
@@ -192,6 +197,7 @@ impl CtlError {
             | Self::NoTerminal
             | Self::UrlOption { .. }
             | Self::Address { .. }
+            | Self::Contexts { .. }
             | Self::TlsFiles { .. }
             | Self::Authority { .. } => Exit::Refused,
             Self::Connect { .. } | Self::ConnectionLost { .. } => Exit::Unreachable,
@@ -227,6 +233,12 @@ impl From<AuthorityError> for CtlError {
 impl From<AddressInvalid> for CtlError {
     fn from(source: AddressInvalid) -> Self {
         Self::Address { source }
+    }
+}
+
+impl From<ContextsError> for CtlError {
+    fn from(source: ContextsError) -> Self {
+        Self::Contexts { source }
     }
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod compat;
 mod confirm;
 mod connect;
+mod context;
 mod disk;
 mod error;
 mod exit;
@@ -41,6 +42,7 @@ use clap::Parser as _;
 
 use crate::cli::{Cli, Command};
 use crate::connect::Agent;
+use crate::context::Environment;
 use crate::error::CtlError;
 use crate::exit::Exit;
 use crate::output::Output;
@@ -64,6 +66,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Repository(command) => return repository::run(command, output),
         Command::Tls(command) => return authority::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
+        Command::Context(command) => return context::run(command, &cli.address, output),
         Command::Host(_)
         | Command::Disk(_)
         | Command::Install(_)
@@ -84,7 +87,7 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
 }
 
 async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
-    let agent = Agent::connect(&cli.address.address()?).await?;
+    let agent = Agent::connect(&context::address(&cli.address, &Environment::of_process())?).await?;
     match &cli.command {
         Command::Host(command) => host::run(command, &agent, output).await,
         Command::Disk(command) => disk::run(command, &agent, output).await,
@@ -92,6 +95,7 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Repository(command) => repository::run(command, output),
         Command::Tls(command) => authority::run(command, output),
         Command::Audit(command) => audit::run(command, output),
+        Command::Context(command) => context::run(command, &cli.address, output),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,

@@ -30,7 +30,7 @@ pub(crate) struct Host {
 }
 
 /// The text names no server.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a name or address, perhaps with a port, as `server.example`, `10.0.0.1:7443` or `[2001:db8::1]:7443`")]
 pub(crate) struct HostInvalid;
 
@@ -63,7 +63,7 @@ impl fmt::Display for Host {
 }
 
 /// The files that a connection takes, all of them PEM.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Files {
     /// The caller's certificate, then those between it and its authority.
     pub(crate) cert: PathBuf,
