@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::ctl::Running;
-use crate::support::ground::{Cut, Ground, Left, Way, in_journal, known, let_pass};
+use crate::support::ground::{Ground, Left, Way, known, let_pass};
 use crate::support::{Daemon, Seed};
 
 const KILLS: u64 = 200;
@@ -79,7 +79,7 @@ fn a_kill_at_any_moment_leaves_no_table_or_a_whole_image_and_an_agent_that_can_t
         daemon.kill();
         drop(running);
 
-        let cut = Cut { known, left: ground.look(number), pending: in_journal(&daemon) };
+        let cut = ground.cut(&daemon, way, number, known);
         // Before the disk of a pull is touched, it is in the journal.
         assert!(way == Way::Push || cut.left != Left::Unbootable || cut.pending.len() == 1, "{moment:?}: {cut:?}");
         unbootable += u64::from(cut.left == Left::Unbootable);

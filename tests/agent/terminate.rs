@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::support::Seed;
-use crate::support::ground::{Cut, Ground, Left, Way, in_journal, known, let_pass};
+use crate::support::ground::{Ground, Left, Way, known, let_pass};
 
 const TERMS: u64 = 25;
 /// What it may take to stop, beyond the time that it waits for installs.
@@ -28,7 +28,7 @@ fn unbootable_of(drain_seconds: u64, seed: &mut Seed) -> u64 {
         assert!(since.elapsed() < STOPS_WITHIN + Duration::from_secs(drain_seconds), "{:?}", since.elapsed());
         let is_done = running.finish().code == 0;
 
-        let cut = Cut { known, left: ground.look(term), pending: in_journal(&daemon) };
+        let cut = ground.cut(&daemon, way, term, known);
         assert!(!is_done || cut.left == Left::Complete, "the caller was told that it is done: {cut:?}");
         unbootable += u64::from(cut.left == Left::Unbootable);
         daemon.restart();

@@ -95,8 +95,14 @@ impl Ground {
         [0, 1, 0].map(install).into_iter().min().expect("three")
     }
 
+    /// How an agent that is gone has left an install of this image. Only pulls go on, whatever the journal has of others.
+    pub(crate) fn cut(&self, daemon: &Daemon, way: Way, number: u64, known: HashSet<String>) -> Cut {
+        let pending = if way == Way::Pull { in_journal(daemon) } else { Vec::new() };
+        Cut { known, left: self.look(number), pending }
+    }
+
     /// What is on the disk. A partition table over anything else than a whole image is the end of a test.
-    pub(crate) fn look(&self, number: u64) -> Left {
+    fn look(&self, number: u64) -> Left {
         if !self.disk.is_bootable() {
             return Left::Unbootable;
         }
@@ -150,9 +156,9 @@ impl Ground {
 #[derive(Debug)]
 pub(crate) struct Cut {
     /// Operations from before it.
-    pub(crate) known: HashSet<String>,
+    known: HashSet<String>,
     pub(crate) left: Left,
-    /// The operation in the journal.
+    /// The pull that can go on.
     pub(crate) pending: Vec<String>,
 }
 
