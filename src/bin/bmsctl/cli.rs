@@ -320,6 +320,9 @@ pub(crate) enum OperationCommand {
     /// Ask one to stop. A cancelled install leaves a disk that cannot boot and says why.
     #[command(after_help = ending())]
     Cancel(OperationArgs),
+    /// Have the agent forget one that has ended. Its request id may be used again then.
+    #[command(after_help = ending())]
+    Delete(OperationArgs),
 }
 
 /// Which operation.
@@ -396,7 +399,7 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 32);
+        assert_eq!(commands.len(), 33);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_CONTEXT"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");

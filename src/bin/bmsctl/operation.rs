@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bms_agent::rpc::proto::longrunning::{
-    CancelOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
 };
 use serde::Serialize;
 
@@ -34,6 +34,7 @@ pub(crate) async fn run(command: &OperationCommand, agent: &Agent, output: &Outp
         OperationCommand::Show(args) => show(&args.name, agent, output).await,
         OperationCommand::Watch(args) => watch(&args.name, agent, output).await,
         OperationCommand::Cancel(args) => cancel(&args.name, agent, output).await,
+        OperationCommand::Delete(args) => delete(&args.name, agent, output).await,
     }
 }
 
@@ -91,6 +92,16 @@ async fn cancel(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlE
     let request = GetOperationRequest { name: name.to_owned() };
     let operation = agent.operations().get_operation(request).await?.into_inner();
     output.note(&format!("{name} {}", if operation.done { "has ended" } else { "was asked to cancel" }));
+    output.result(&OperationView::new(operation)?, describe)?;
+    Ok(Exit::Done)
+}
+
+/// Shows what is forgotten: it is the last time.
+async fn delete(name: &str, agent: &Agent, output: &Output) -> Result<Exit, CtlError> {
+    let request = GetOperationRequest { name: name.to_owned() };
+    let operation = agent.operations().get_operation(request).await?.into_inner();
+    agent.operations().delete_operation(DeleteOperationRequest { name: name.to_owned() }).await?;
+    output.note(&format!("{name} is forgotten"));
     output.result(&OperationView::new(operation)?, describe)?;
     Ok(Exit::Done)
 }

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use bms_agent::rpc::proto::longrunning::operations_client::OperationsClient;
 use bms_agent::rpc::proto::longrunning::{
-    CancelOperationRequest, GetOperationRequest, ListOperationsRequest, Operation, WaitOperationRequest, operation,
+    CancelOperationRequest, DeleteOperationRequest, GetOperationRequest, ListOperationsRequest, Operation,
+    WaitOperationRequest, operation,
 };
 use bms_agent::rpc::proto::v1::disk_service_client::DiskServiceClient;
 use bms_agent::rpc::proto::v1::host_service_client::HostServiceClient;
