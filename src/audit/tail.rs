@@ -152,6 +152,10 @@ impl Newest {
         if !self.is_intact {
             #[cfg(test)]
             fault::cut().map_err(AuditError::io(&self.path))?;
+            // Cut longer, a file that somebody else has shortened would be filled up with zeroes.
+            if self.file.metadata().map_err(AuditError::io(&self.path))?.len() < self.len {
+                return Err(AuditError::Changed { path: self.path.clone() });
+            }
             let cut = self.file.set_len(self.len).and_then(|()| self.file.sync_all()).and_then(|()| dir.sync_all());
             cut.map_err(AuditError::io(&self.path))?;
             self.is_intact = true;

@@ -49,6 +49,9 @@ fn lines_whose_newline_was_changed_are_no_torn_line() {
     let path = replaced(&log, 0, |lines| *lines[2].last_mut().expect("a newline") = b' ');
     assert_eq!(log.damage(), (name(&path), 3, Damage::Malformed));
     assert!(log.try_open().is_err());
+    let last = Log::written(4, 100);
+    let path = replaced(&last, 0, |lines| *lines[3].last_mut().expect("a newline") = b' ');
+    assert_eq!(last.damage(), (name(&path), 4, Damage::Unfinished));
 }
 
 #[test]

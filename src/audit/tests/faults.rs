@@ -131,11 +131,27 @@ fn a_log_that_somebody_else_writes_replaces_or_removes_takes_no_more_lines() {
     let whole = fs::read(path).expect("read");
     File::options().append(true).open(path).and_then(|mut file| file.write_all(b"x")).expect("written");
     assert!(matches!(audit.append(&begin(2)), Err(AuditError::Changed { .. })));
+    File::options().write(true).open(path).and_then(|file| file.set_len(whole.len() as u64)).expect("put right");
+    audit.append(&begin(2)).expect("it is as it was");
+    let whole = fs::read(path).expect("read");
     fs::remove_file(path).expect("removed");
     fs::write(path, &whole).expect("written");
     assert!(matches!(audit.append(&begin(3)), Err(AuditError::Changed { .. })), "it looks the same, and is another");
     fs::remove_dir_all(log.dir()).expect("removed");
     assert!(matches!(audit.append(&begin(4)), Err(AuditError::Io { .. })));
+}
+
+#[test]
+fn a_file_that_somebody_else_shortened_is_not_filled_up_by_taking_a_line_back() {
+    let log = Log::new();
+    let audit = log.open();
+    audit.append(&begin(1)).expect("written");
+    NEXT_WRITE.set(Some(Fault::Short(50)));
+    CUTS.set(1);
+    audit.append(&begin(2)).expect_err("the disk failed, and so did the cut");
+    File::options().write(true).open(&log.files()[0]).and_then(|file| file.set_len(100)).expect("shortened");
+    assert!(matches!(audit.append(&begin(3)), Err(AuditError::Changed { .. })));
+    assert_eq!(fs::metadata(&log.files()[0]).expect("there").len(), 100);
 }
 
 #[test]

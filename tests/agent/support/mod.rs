@@ -18,6 +18,7 @@ pub(crate) mod secure;
 pub(crate) mod seed;
 pub(crate) mod server;
 pub(crate) mod site;
+pub(crate) mod trail;
 
 use std::ffi::OsStr;
 use std::process::Command;
