@@ -3,6 +3,7 @@
 mod address;
 mod check;
 mod compat;
+mod generate;
 mod image;
 mod repository;
 mod tls;
@@ -15,9 +16,10 @@ use bms_agent::image::source::Format;
 use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use uuid::Uuid;
 
-pub(crate) use self::address::{Address, AddressArgs, AddressInvalid};
+pub(crate) use self::address::{Address, AddressArgs, AddressInvalid, SOCKET};
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
+pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -28,7 +30,7 @@ use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
 
 /// Names a disk, for those who type it.
-const SELECTOR_HELP: &str = "\
+pub(crate) const SELECTOR_HELP: &str = "\
 Selectors:
   A disk is named by what it is, never by a path: key=value, joined by commas. All must hold, and for one disk only.
   A comma or backslash in a value has a backslash before it. Sizes may end in K, M, G or T.
@@ -43,9 +45,16 @@ Selectors:
   Also: transport (nvme, ata, sas, scsi, virtio, usb, iscsi, fc, mmc, loop), rotational (yes, no), block-size, diskseq.
   `bmsctl disk list` shows what there is.";
 
+/// What of the environment is used.
+pub(crate) const ENVIRONMENT: [(&str, &str); 2] = [
+    ("BMSCTL_SOCKET", "the agent's socket, unless --socket gives it"),
+    ("BMSCTL_CONFIG", "the file that names repositories and profiles, unless --config gives it"),
+];
+
 /// What every command's help ends with.
 fn ending() -> String {
-    format!("{}\n\nEnvironment:\n  BMSCTL_SOCKET  the agent's socket, unless --socket gives it", Exit::help())
+    let lines = ENVIRONMENT.map(|(name, meaning)| format!("  {name}  {meaning}"));
+    format!("{}\n\nEnvironment:\n{}", Exit::help(), lines.join("\n"))
 }
 
 /// What the help of commands on one disk ends with.
@@ -120,6 +129,12 @@ pub(crate) enum Command {
     /// Certificates for agents and those who call them. Needs no agent.
     #[command(subcommand)]
     Tls(TlsCommand),
+    /// Print a script that completes this command line in a shell. Needs no agent.
+    #[command(after_help = ending())]
+    Completions(CompletionsArgs),
+    /// Write the manual into a directory: of this program, of the agent, and of its configuration. For packages.
+    #[command(hide = true, after_help = ending())]
+    Man(ManArgs),
 }
 
 /// Of the server.
@@ -356,11 +371,23 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 25);
+        assert_eq!(commands.len(), 27);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_SOCKET"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");
         }
+    }
+
+    #[test]
+    fn every_variable_that_an_option_reads_is_in_the_help() {
+        fn walk(command: &clap::Command, found: &mut std::collections::BTreeSet<String>) {
+            let variables = command.get_arguments().filter_map(clap::Arg::get_env);
+            found.extend(variables.map(|name| name.to_string_lossy().into_owned()));
+            command.get_subcommands().for_each(|command| walk(command, found));
+        }
+        let mut found = std::collections::BTreeSet::new();
+        walk(&Cli::command(), &mut found);
+        assert_eq!(found, super::ENVIRONMENT.map(|(name, _)| name.to_owned()).into());
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod catalog;
 mod check;
 mod cli;
 mod compat;
+mod completions;
 mod confirm;
 mod connect;
 mod disk;
@@ -19,6 +20,7 @@ mod import;
 mod install;
 mod interrupt;
 mod inventory;
+mod manual;
 mod meter;
 mod new_file;
 mod operation;
@@ -62,6 +64,8 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         }
         Command::Repository(command) => return repository::run(command, output),
         Command::Tls(command) => return authority::run(command, output),
+        Command::Completions(args) => return completions::run(args),
+        Command::Man(args) => return manual::run(args),
         Command::Host(_)
         | Command::Disk(_)
         | Command::Install(_)
@@ -89,6 +93,8 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Image(command) => image::run_there(command, &agent, output).await,
         Command::Repository(command) => repository::run(command, output),
         Command::Tls(command) => authority::run(command, output),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => manual::run(args),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,

@@ -6,7 +6,8 @@ use clap::Args;
 
 use crate::tls::{Files, Host};
 
-const SOCKET: &str = "/run/bms-agent/agent.sock";
+/// Where an agent listens unless it is configured otherwise.
+pub(crate) const SOCKET: &str = "/run/bms-agent/agent.sock";
 
 /// Where the agent is, as it is typed.
 #[derive(Debug, Args)]
