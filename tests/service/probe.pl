@@ -55,7 +55,6 @@ my @attempts = (
     ['open the disk for writing'    => sub { opens($disk, $RDWR) }],
     ['write the state directory'    => sub { makes("$state/probe") }],
     ['listen on port 7443'          => sub { listens(7443) }],
-    ['listen on another port'       => sub { listens(7444) }],
     ['read the list of mounts'      => sub { opens('/proc/self/mountinfo', $RDONLY) }],
     ['mount'                        => sub { call('mount', 'none', '/mnt', 'tmpfs', 0, 0) }],
     # It is no module: who may load one is told so.
