@@ -34,7 +34,8 @@ pub(crate) struct Machine {
     nspawn: Child,
     /// Process id of its systemd.
     systemd: String,
-    dir: TempDir,
+    /// Its files.
+    _dir: TempDir,
     /// Dropped after all processes in it have ended.
     _cgroup: Cgroup,
 }
@@ -56,14 +57,14 @@ impl Machine {
             let console = fs::read_to_string(dir.path().join("console")).unwrap_or_default();
             panic!("not booted within {BOOTED_WITHIN:?}: {console}");
         };
-        Self { nspawn, systemd, dir, _cgroup: cgroup }
+        Self { nspawn, systemd, _dir: dir, _cgroup: cgroup }
     }
 
     /// A machine with the package, a configuration with these lines that allows loop devices, and a unit that does too.
     pub(crate) fn with_package(network: Network, disks: &[&LoopDisk], lines: &str) -> Self {
         let machine = Self::boot(network, disks);
         machine.install(&Package::first());
-        machine.write("/etc/bms-agent/config.toml", &format!("allow_loop_devices = true\n{lines}\n"));
+        machine.write("/etc/bms-agent/config.toml", format!("allow_loop_devices = true\n{lines}\n"));
         machine.drop_in("loop", "[Service]\nDeviceAllow=block-loop rw\n");
         machine
     }
@@ -141,9 +142,6 @@ impl Drop for Machine {
         // With its first process all others of it end, and so does systemd-nspawn. What is mounted goes with its namespace.
         run("kill", &["-KILL", &self.systemd]);
         drop(self.nspawn.wait());
-        if std::env::var_os("KEEP_TEST_DEVICES").is_some() {
-            eprintln!("kept: {}", self.dir.path().join("upper").display());
-        }
     }
 }
 

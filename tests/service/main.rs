@@ -2,7 +2,12 @@
 //!
 //! Every test boots a small Debian of its own with systemd-nspawn (`tests/fixtures/systemd-tree.sh` makes its tree) and installs
 //! the package there. Nothing of the machine that the tests run on is changed but loop devices, which are detached after.
-#![expect(clippy::expect_used, clippy::panic, reason = "all of this is tests: they fail by panicking")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::print_stderr,
+    reason = "all of this is tests: they fail by panicking, and say what the machine said"
+)]
 
 mod cgroup;
 mod disk;

@@ -89,6 +89,9 @@ fn the_package_brings_everything_and_starts_nothing() {
     let shipped = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("systemd/config.toml")).expect("read");
     assert_eq!(machine.read("/etc/bms-agent/config.toml"), shipped);
     assert!(!machine.path("/var/lib/bms-agent").exists());
+    // Nor does an upgrade start anything.
+    machine.install(&Package::second());
+    assert_eq!(UNITS.map(|unit| machine.say(&["systemctl", "is-active", unit])), ["inactive", "inactive"]);
     // As it is, it runs.
     machine.run(&["systemctl", "start", "bms-agent"]);
     machine.bmsctl(&["host", "show"]);
@@ -102,13 +105,11 @@ fn upgrade_removal_and_purge_keep_what_is_the_operators_for_as_long_as_they_shou
     machine.install(&Package::first());
     let config = machine.read(CONFIG) + "\ndrain_seconds = 70\n";
     machine.write(CONFIG, &config);
-    machine.install(&Package::second());
-    assert_eq!(machine.say(&["systemctl", "is-active", "bms-agent"]), "inactive", "an upgrade starts what was stopped");
-
     machine.run(&["systemctl", "enable", "--now", "bms-agent"]);
     machine.write("/var/lib/bms-agent/precious", "state");
     let before = machine.show("InvocationID");
-    machine.install(&Package::first());
+    machine.install(&Package::second());
+    assert_eq!(machine.say(&["dpkg-query", "--show", "--showformat", "${Version}", "bms-agent"]), "0.1.0-2");
     assert_eq!(machine.say(&["systemctl", "is-active", "bms-agent"]), "active");
     assert_ne!(machine.show("InvocationID"), before, "the old program still runs");
     assert_eq!(machine.show("NRestarts"), "0");
