@@ -46,8 +46,9 @@ Selectors:
   `bmsctl disk list` shows what there is.";
 
 /// What of the environment is used.
-pub(crate) const ENVIRONMENT: [(&str, &str); 2] = [
+pub(crate) const ENVIRONMENT: [(&str, &str); 3] = [
     ("BMSCTL_SOCKET", "the agent's socket, unless --socket gives it"),
+    ("BMSCTL_REPOSITORY", "the repository of `image` and `repository`, unless --repository gives it"),
     ("BMSCTL_CONFIG", "the file that names repositories and profiles, unless --config gives it"),
 ];
 
