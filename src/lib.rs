@@ -3,6 +3,7 @@
 //! The library behind the daemon `bms-agent` and the command line `bmsctl`. `ARCHITECTURE.md` is the map.
 
 pub mod agent;
+pub mod arguments;
 pub mod audit;
 pub mod byte_size;
 pub mod clock;

@@ -1,27 +1,10 @@
 //! `bms-agent`: the daemon.
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
+use bms_agent::arguments::{Arguments, EX_CONFIG};
 use bms_agent::{config::Config, daemon, inspect::child, telemetry};
-use clap::Parser;
-
-/// Exit code of a wrong configuration, as in sysexits.h: systemd does not start the daemon again after it.
-const EX_CONFIG: u8 = 78;
-
-/// Writes disk images to this server's disks, proven by BLAKE3 from source to platter.
-///
-/// Serves gRPC on a Unix socket. Exit codes: 0 stopped as asked, 1 failed, 78 the configuration is wrong.
-#[derive(Debug, Parser)]
-#[command(version)]
-struct Arguments {
-    /// Configuration file (TOML); without one, every key has its default.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Where logs go, and in which form; instead of `log_format` in the configuration.
-    #[arg(long, value_name = "FORMAT")]
-    log_format: Option<telemetry::LogFormat>,
-}
+use clap::Parser as _;
 
 fn main() -> ExitCode {
     if child::is_asked() {

@@ -13,7 +13,7 @@ packages=(
   util-linux fdisk gdisk parted                  # loop devices and partition tables
   dosfstools mtools e2fsprogs ntfs-3g            # file systems made and read without a mount
   xfsprogs btrfs-progs mount lvm2                # and with one
-  mmdebstrap systemd                             # the Debian image; systemd-analyze on the unit
+  mmdebstrap systemd systemd-container groff-base # Debian images and trees; the units, analysed and booted; the manual
   qemu-utils gzip xz-utils zstd                  # the formats an image may come in
   b3sum jq strace                                # the second opinion on a hash; bmsctl --output json; faults
   qemu-system-x86 ovmf busybox-static            # a server to take stock of, and what its inventory is compared with

@@ -19,6 +19,8 @@ image=$!
 tests/fixtures/garage.sh "$BMS_FIXTURES"
 tests/fixtures/broken-images.sh "$BMS_FIXTURES"
 tests/fixtures/foreign-clients.sh "$BMS_FIXTURES"
+tests/fixtures/systemd-tree.sh "$BMS_FIXTURES"
+systemd/build-deb.sh --tools "$BMS_FIXTURES" --only-tools
 cargo test --locked --no-run "$@"
 wait "$image"
 # Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.

@@ -5,6 +5,7 @@ mod audit;
 mod check;
 mod compat;
 mod context;
+mod generate;
 mod image;
 mod repository;
 mod tls;
@@ -22,6 +23,7 @@ pub(crate) use self::audit::{Anchor, AuditCommand, AuditShowArgs, AuditVerifyArg
 pub(crate) use self::check::{CheckImageArgs, ProfileArgs};
 pub(crate) use self::compat::CompatImageArgs;
 pub(crate) use self::context::{ContextArgs, ContextCommand, ShowContextArgs};
+pub(crate) use self::generate::{CompletionsArgs, ManArgs};
 pub(crate) use self::image::{
     DeleteArgs, DescribeArgs, ExportArgs, ExportFormat, ImageArgs, ImageCommand, ImportArgs, InputArgs, KindArg,
     SourceArgs,
@@ -32,7 +34,7 @@ use crate::exit::Exit;
 use crate::format::{parse_bytes, parse_root};
 
 /// Names a disk, for those who type it.
-const SELECTOR_HELP: &str = "\
+pub(crate) const SELECTOR_HELP: &str = "\
 Selectors:
   A disk is named by what it is, never by a path: key=value, joined by commas. All must hold, and for one disk only.
   A comma or backslash in a value has a backslash before it. Sizes may end in K, M, G or T.
@@ -140,6 +142,12 @@ pub(crate) enum Command {
     /// Agents by names, with their certificates, in a file of yours. Needs no agent.
     #[command(subcommand)]
     Context(ContextCommand),
+    /// Print a script that completes this command line in a shell. Needs no agent.
+    #[command(after_help = ending())]
+    Completions(CompletionsArgs),
+    /// Write the manual into a directory: of this program, of the agent, and of its configuration. For packages.
+    #[command(hide = true, after_help = ending())]
+    Man(ManArgs),
 }
 
 /// Of the server.
@@ -399,7 +407,7 @@ mod tests {
         walk(&mut Cli::command(), "", &mut commands);
         let on_a_disk = ["install", "restore", "capture", "backup", "verify", "image check", "image compat"]
             .map(|name| format!("bmsctl {name}"));
-        assert_eq!(commands.len(), 33);
+        assert_eq!(commands.len(), 35);
         for (name, help) in commands {
             assert!(help.contains("Exit codes:") && help.contains("BMSCTL_CONTEXT"), "{name}:\n{help}");
             assert_eq!(help.contains("Selectors:"), on_a_disk.contains(&name), "{name}:\n{help}");

@@ -28,6 +28,7 @@ use crate::context::ContextsError;
 use crate::exit::Exit;
 use crate::export::ExportError;
 use crate::import::InputError;
+use crate::manual::ManualError;
 use crate::push::ledger::LedgerError;
 use crate::settings::SettingsError;
 use crate::tls::FilesError;
@@ -125,6 +126,9 @@ pub(crate) enum CtlError {
     /// The settings of a repository.
     #[error("cannot use the repositories of {}", path.display())]
     Settings { path: PathBuf, source: SettingsError },
+    /// A page of the manual cannot be written.
+    #[error(transparent)]
+    Manual { source: ManualError },
     /// The runtime or its signal handlers.
     #[error("the process cannot be set up")]
     Runtime { source: io::Error },
@@ -168,6 +172,7 @@ impl CtlError {
             | Self::Interrupted
             | Self::Abandoned { .. }
             | Self::Stdio { .. }
+            | Self::Manual { .. }
             | Self::Runtime { .. } => None,
         }
     }
@@ -213,6 +218,7 @@ impl CtlError {
             | Self::Answer { .. }
             | Self::Books { .. }
             | Self::Stdio { .. }
+            | Self::Manual { .. }
             | Self::Runtime { .. } => Exit::Failed,
         }
     }
@@ -227,6 +233,12 @@ impl From<AuditProblem> for CtlError {
 impl From<AuthorityError> for CtlError {
     fn from(source: AuthorityError) -> Self {
         Self::Authority { source }
+    }
+}
+
+impl From<ManualError> for CtlError {
+    fn from(source: ManualError) -> Self {
+        Self::Manual { source }
     }
 }
 

@@ -52,7 +52,8 @@ impl Exit {
         }
     }
 
-    const fn meaning(self) -> &'static str {
+    /// What it says.
+    pub(crate) const fn meaning(self) -> &'static str {
         match self {
             Self::Done => "done",
             Self::Failed => "failed: the operation ended with an error",

@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod cli;
 mod compat;
+mod completions;
 mod confirm;
 mod connect;
 mod context;
@@ -21,6 +22,7 @@ mod import;
 mod install;
 mod interrupt;
 mod inventory;
+mod manual;
 mod meter;
 mod new_file;
 mod operation;
@@ -67,6 +69,8 @@ fn run(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Tls(command) => return authority::run(command, output),
         Command::Audit(command) => return audit::run(command, output),
         Command::Context(command) => return context::run(command, &cli.address, output),
+        Command::Completions(args) => return completions::run(args),
+        Command::Man(args) => return manual::run(args),
         Command::Host(_)
         | Command::Disk(_)
         | Command::Install(_)
@@ -96,6 +100,8 @@ async fn call(cli: &Cli, output: &Output) -> Result<Exit, CtlError> {
         Command::Tls(command) => authority::run(command, output),
         Command::Audit(command) => audit::run(command, output),
         Command::Context(command) => context::run(command, &cli.address, output),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => manual::run(args),
         Command::Install(args) | Command::Restore(args) => install::run(args, &agent, output).await,
         Command::Capture(args) | Command::Backup(args) => capture::run(args, &agent, output).await,
         Command::Verify(args) => verify::run(args, &agent, output).await,
