@@ -48,6 +48,11 @@ pub fn causes(error: &dyn std::error::Error) -> String {
     line
 }
 
+/// Whether a text has nothing in it that [`printable`] would escape.
+pub fn is_printable(text: &str) -> bool {
+    !text.chars().any(is_deceptive)
+}
+
 fn is_deceptive(character: char) -> bool {
     character.is_control()
         || matches!(
@@ -66,12 +71,13 @@ fn is_deceptive(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{MAX_CAUSES_BYTES, causes, chain, printable};
+    use super::{MAX_CAUSES_BYTES, causes, chain, is_printable, printable};
 
     #[test]
     fn ordinary_text_is_left_alone() {
         for text in ["", "SAMSUNG MZ7LH480HAHQ-00005", "größe 容量 \\ \"", "a  b"] {
             assert_eq!(printable(text), text);
+            assert!(is_printable(text), "{text}");
         }
     }
 
@@ -98,6 +104,9 @@ mod tests {
     #[test]
     fn what_could_deceive_is_escaped() {
         assert_eq!(printable("a\u{1b}[31mb\n\0"), "a\\u{1b}[31mb\\u{a}\\u{0}");
+        for text in ["\0", "\r", "\n", "\u{1b}[2J", "\u{7f}", "\u{202e}", "\u{2066}", "a\u{200b}b", "\u{feff}"] {
+            assert!(!is_printable(text), "{text:?}");
+        }
         assert_eq!(printable("x\u{202e}y\u{200b}\u{9b}"), "x\\u{202e}y\\u{200b}\\u{9b}");
     }
 }

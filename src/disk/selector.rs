@@ -259,8 +259,8 @@ fn check_text(key: &'static str, value: &str) -> Result<(), SelectorError> {
         return Err(impossible("the value is too long"));
     }
     // What a disk says is shown with such characters escaped, and is matched as it is shown.
-    if value.chars().any(char::is_control) {
-        return Err(impossible("the value has control characters"));
+    if !crate::text::is_printable(value) {
+        return Err(impossible("the value has control characters, or invisible ones"));
     }
     Ok(())
 }

@@ -19,6 +19,8 @@ use crate::image::manifest::{ImageId, Kind, Manifest};
 const IN_FLIGHT: usize = 16;
 /// Fewest digits of an id that it can be asked for by.
 const LEAST_DIGITS: usize = 8;
+/// Longest text that is no name and is repeated, in characters.
+const MAX_SHOWN_CHARS: usize = 64;
 /// Longest list, in bytes: a hundred thousand images.
 const MAX_LIST_BYTES: u64 = 64 << 20;
 /// How often a list is made anew because images came or went meanwhile.
@@ -98,7 +100,8 @@ impl FromStr for ImageName {
             let [owner, version] = [owner, version].map(|part| part.map(str::to_owned));
             return Ok(Self::Name { owner, name: name.to_owned(), version });
         }
-        Err(ImageNameInvalid { text: crate::text::printable(text) })
+        // Of a long one the begin is enough: in an answer it stands in headers, several times.
+        Err(ImageNameInvalid { text: crate::text::printable(&text.chars().take(MAX_SHOWN_CHARS).collect::<String>()) })
     }
 }
 
@@ -291,5 +294,7 @@ mod tests {
         for text in ["", "a b", "a/b/c", "/a", "a:", "a:b:c", "../x", "a\u{1b}"] {
             text.parse::<ImageName>().expect_err(text);
         }
+        let long = "x".repeat(250_000).parse::<ImageName>().expect_err("too long");
+        assert!(long.to_string().len() < 512, "{} bytes", long.to_string().len());
     }
 }

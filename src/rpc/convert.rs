@@ -195,6 +195,13 @@ pub(super) fn capture_image_request(
     }
     let named = (!request.repository.is_empty()).then_some(request.repository.as_str());
     check_text("repository", named, MAX_TEXT_BYTES / 2, &mut errors);
+    // Lines are what such a text is for; what deceives whoever reads it is not. The manifest bounds its length.
+    if !request.description.split(['\n', '\t']).all(crate::text::is_printable) {
+        errors.add("description", "must not have control characters but line feeds and tabs, nor invisible ones");
+    }
+    if !request.labels.iter().all(|(key, value)| crate::text::is_printable(key) && crate::text::is_printable(value)) {
+        errors.add("labels", "must not have control characters or invisible ones");
+    }
     let capture = capture_request(request.disk, request.bit_exact, request.group_size_bytes, errors)?;
     let v1::CaptureImageRequest { repository, name, version, owner, description, labels, .. } = request;
     Ok((capture, NewImage { repository, name, version, description, labels, kind, owner }))
@@ -281,10 +288,18 @@ pub(super) fn selector(disk: Option<v1::DiskSelector>, errors: &mut RequestError
     selector
 }
 
+/// The name of an operation, as far as one can be told from anything else by its form alone.
+pub(super) fn operation_name(name: &str) -> Result<&str, RequestError> {
+    let mut errors = RequestError::default();
+    check_text("name", Some(name), MAX_TEXT_BYTES, &mut errors);
+    errors.check()?;
+    Ok(name)
+}
+
 pub(super) fn check_text(field: &'static str, text: Option<&str>, limit: usize, errors: &mut RequestError) {
     let Some(text) = text else { return };
-    if text.is_empty() || text.len() > limit || text.chars().any(char::is_control) {
-        errors.add(field, format!("must be 1 to {limit} bytes without control characters"));
+    if text.is_empty() || text.len() > limit || !crate::text::is_printable(text) {
+        errors.add(field, format!("must be 1 to {limit} bytes without control characters and invisible ones"));
     }
 }
 

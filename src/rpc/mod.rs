@@ -13,6 +13,7 @@ pub mod inventory;
 pub mod listen;
 mod method;
 mod operations;
+mod panic;
 pub mod peer;
 mod provisioning;
 mod push;

@@ -11,7 +11,7 @@ use super::proto::longrunning::{
     Operation, WaitOperationRequest,
 };
 use super::status::RequestError;
-use super::{CALL_TIMEOUT, auth, blocking, refuse, view};
+use super::{CALL_TIMEOUT, auth, blocking, convert, refuse, view};
 use crate::agent::{Agent, AgentError};
 use crate::operation;
 
@@ -24,6 +24,7 @@ pub(super) struct OperationsHandler(pub(super) Arc<Agent>);
 
 impl OperationsHandler {
     fn find(&self, name: &str) -> Result<Arc<operation::Operation>, Status> {
+        let name = convert::operation_name(name).map_err(|error| refuse(&error))?;
         self.0.registry.find(name).map_err(|error| refuse(&error))
     }
 }
@@ -40,9 +41,15 @@ impl Operations for OperationsHandler {
     ) -> Result<Response<ListOperationsResponse>, Status> {
         let page = Page::of(request.get_ref()).map_err(|error| refuse(&error))?;
         let all = self.0.registry.list();
-        let after =
-            all.iter().skip_while(|operation| page.after.as_ref().is_some_and(|name| operation.name() != *name));
-        let rest = after.skip(usize::from(page.after.is_some()));
+        // A page after one that was forgotten is no page: its end would look like the end of the list.
+        let begin = match &page.after {
+            None => 0,
+            Some(name) => match all.iter().position(|operation| operation.name() == *name) {
+                Some(last) => last + 1,
+                None => return Err(refuse(&RequestError::of("page_token", "is of no operation that is still listed"))),
+            },
+        };
+        let rest = all.iter().skip(begin);
         let fitting = rest.filter(|operation| page.done.is_none_or(|done| operation.snapshot().is_done() == done));
         let mut operations: Vec<_> = fitting.take(page.size + 1).collect();
         let more = operations.len() > page.size;

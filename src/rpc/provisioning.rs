@@ -1,15 +1,21 @@
 //! `ProvisioningService`: the plan, and the begin of a push. `push` carries a push on.
 
+use std::convert::Infallible;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
+use tonic::body::Body;
+use tonic::server::NamedService;
 use tonic::{Request, Response, Status, Streaming};
+use tower::Service;
 
-use super::proto::v1::provisioning_service_server::ProvisioningService;
+use super::method::Method;
+use super::proto::v1::provisioning_service_server::{ProvisioningService, ProvisioningServiceServer};
 use super::proto::{longrunning, v1};
-use super::role::Method;
 use super::status::RequestError;
 use super::{auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
 use crate::agent::{Agent, Candidate, Install};
@@ -21,6 +27,35 @@ const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
 /// Plans and installs.
 #[derive(Debug)]
 pub(super) struct ProvisioningHandler(pub(super) Arc<Agent>);
+
+/// The service as it is served. tonic has one limit for the messages of all methods, and only a push has long ones:
+/// what many callers may make the agent keep at once would be sixty times as much with that limit for all.
+#[derive(Debug, Clone)]
+pub(super) struct BySize {
+    pub(super) push: ProvisioningServiceServer<ProvisioningHandler>,
+    pub(super) others: ProvisioningServiceServer<ProvisioningHandler>,
+}
+
+impl NamedService for BySize {
+    const NAME: &'static str = ProvisioningServiceServer::<ProvisioningHandler>::NAME;
+}
+
+impl Service<http::Request<Body>> for BySize {
+    type Response = http::Response<Body>;
+    type Error = Infallible;
+    type Future = BoxFuture<'static, Result<http::Response<Body>, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
+        match Method::of(request.uri().path()) {
+            Some(Method::ProvisioningServicePushImage) => self.push.call(request),
+            _ => self.others.call(request),
+        }
+    }
+}
 
 #[tonic::async_trait]
 impl ProvisioningService for ProvisioningHandler {

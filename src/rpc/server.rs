@@ -14,13 +14,14 @@ use super::disk::DiskHandler;
 use super::host::HostHandler;
 use super::listen::{Listeners, TlsError};
 use super::operations::OperationsHandler;
+use super::panic::PanicLayer;
 use super::proto::DESCRIPTORS;
 use super::proto::longrunning::operations_server::OperationsServer;
 use super::proto::v1::disk_service_server::DiskServiceServer;
 use super::proto::v1::host_service_server::HostServiceServer;
 use super::proto::v1::operation_service_server::OperationServiceServer;
 use super::proto::v1::provisioning_service_server::ProvisioningServiceServer;
-use super::provisioning::ProvisioningHandler;
+use super::provisioning::{BySize, ProvisioningHandler};
 use super::trace::TraceLayer;
 use super::watch::WatchHandler;
 use crate::agent::Agent;
@@ -89,16 +90,17 @@ pub async fn serve(agent: Arc<Agent>, listeners: Listeners, stop: CancellationTo
     let reflection =
         tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS).build_v1()?;
     let push_message = usize::try_from(MAX_GROUP_BYTES).unwrap_or(usize::MAX).saturating_add(MESSAGE_OVERHEAD);
-    let provisioning =
-        ProvisioningServiceServer::new(ProvisioningHandler(agent.clone())).max_decoding_message_size(push_message);
+    let provisioning = Arc::new(ProvisioningHandler(agent.clone()));
+    let sized = |most| ProvisioningServiceServer::from_arc(provisioning.clone()).max_decoding_message_size(most);
     limits(Server::builder())
         .layer(TraceLayer)
+        .layer(PanicLayer)
         .layer(AccessLayer)
-        .add_service(health_service)
-        .add_service(reflection)
+        .add_service(health_service.max_decoding_message_size(MAX_MESSAGE))
+        .add_service(reflection.max_decoding_message_size(MAX_MESSAGE))
         .add_service(HostServiceServer::new(HostHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(DiskServiceServer::new(DiskHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
-        .add_service(provisioning)
+        .add_service(BySize { push: sized(push_message), others: sized(MAX_MESSAGE) })
         .add_service(OperationServiceServer::new(WatchHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
         .add_service(OperationsServer::new(OperationsHandler(agent)).max_decoding_message_size(MAX_MESSAGE))
         .serve_with_incoming_shutdown(listeners.accept(), stop.cancelled_owned())

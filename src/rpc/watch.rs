@@ -8,8 +8,9 @@ use tonic::{Request, Response, Status};
 
 use super::proto::v1;
 use super::proto::v1::operation_service_server::OperationService;
-use super::{refuse, view};
+use super::{convert, refuse, view};
 use crate::agent::Agent;
+use crate::operation::Snapshot;
 
 /// States that wait for a watcher. One that reads slowly misses states, but never the last.
 const WAITING_STATES: usize = 4;
@@ -27,17 +28,20 @@ impl OperationService for WatchHandler {
         request: Request<v1::WatchOperationRequest>,
     ) -> Result<Response<Self::WatchOperationStream>, Status> {
         let v1::WatchOperationRequest { name, after_sequence } = request.into_inner();
-        let operation = self.0.registry.find(&name).map_err(|error| refuse(&error))?;
+        let name = convert::operation_name(&name).map_err(|error| refuse(&error))?;
+        let operation = self.0.registry.find(name).map_err(|error| refuse(&error))?;
         let (answer, answers) = mpsc::channel(WAITING_STATES);
         tokio::spawn(async move {
             let mut states = operation.watch();
             let mut seen = after_sequence;
-            // A watcher that went away is noticed at the next state, or at the end of the operation.
             loop {
-                let Ok(snapshot) =
-                    states.wait_for(|state| state.sequence > seen || state.is_done()).await.map(|s| s.clone())
-                else {
-                    return;
+                let is_news = |state: &Arc<Snapshot>| state.sequence > seen || state.is_done();
+                let news = async { states.wait_for(is_news).await.map(|state| state.clone()) };
+                let snapshot = tokio::select! {
+                    Ok(snapshot) = news => snapshot,
+                    // Gone at once: an operation that stands still would keep all who ever watched it.
+                    () = answer.closed() => return,
+                    else => return,
                 };
                 seen = snapshot.sequence;
                 let state = v1::WatchOperationResponse {

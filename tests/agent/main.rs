@@ -40,6 +40,7 @@ mod refusals;
 mod remote;
 mod restart;
 mod roles;
+mod rows;
 mod service;
 mod shipped;
 mod terminate;

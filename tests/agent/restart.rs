@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::process::Command;
 
 use bms_agent::rpc::proto::v1::push_image_request::Message;
-use bms_agent::rpc::proto::v1::{OperationKind, PushBegin, WatchOperationRequest};
+use bms_agent::rpc::proto::v1::{OperationKind, PlanInstallRequest, PushBegin, WatchOperationRequest};
 use tonic::Code;
 
 use crate::support::authority::ClientCertificate;
@@ -229,6 +229,12 @@ async fn what_another_caller_asked_for_is_not_ones_own() {
     assert_eq!(fault.reason, "OPERATION_CANCELLED");
     push.send(Message::Finish(image.finish())).await;
     drop((push, same));
+
+    let planned = PlanInstallRequest { disk: request.disk.clone(), image: request.image.clone(), ..Default::default() };
+    let plan_token = owner.provisioning().plan_install(planned).await.expect("a plan").into_inner().token;
+    let stolen = PushBegin { plan_token, ..begin(&image, &disk) };
+    let fault = other.push(stolen).await.expect_err("another's plan");
+    assert_eq!((fault.code, fault.reason.as_str()), (Code::PermissionDenied, "PLAN_TOKEN_INVALID"), "row 46");
 
     let theirs = owner.push(begin(&image, &disk)).await.expect("accepted");
     admin.try_cancel(&theirs.operation).await.expect("an admin may");

@@ -130,7 +130,8 @@ fn malformed_texts_say_what_is_wrong() {
         ("serial=A,", "`` is not key=value, as in serial=S64GNE0R900001 or name=nvme0n1"),
         ("serial=A,serial=B", "the key `serial` stands twice"),
         ("serial=", "`serial=` is impossible: the value is empty"),
-        ("serial=a\u{7}", "`serial=a\\u{7}` is impossible: the value has control characters"),
+        ("serial=a\u{7}", "`serial=a\\u{7}` is impossible: the value has control characters, or invisible ones"),
+        ("serial=a\u{202e}", "`serial=a\\u{202e}` is impossible: the value has control characters, or invisible ones"),
         ("name=a,rotational=perhaps", "`rotational=perhaps` is impossible: it is yes or no"),
         ("name=a,block-size=1000", "`block-size=1000` is impossible: a block size is a power of two, 512 or 4096"),
     ] {

@@ -4,7 +4,8 @@ use uuid::Uuid;
 
 use super::super::proto::v1::{self, push_image_request::Message};
 use super::{
-    capture_image_request, feed_event, install_request, pull_request, request, stream_capture_request, verify_request,
+    capture_image_request, feed_event, install_request, operation_name, pull_request, request, stream_capture_request,
+    verify_request,
 };
 use crate::agent::{ImageSource, VerifyAgainst};
 use crate::disk::identity::Transport;
@@ -104,7 +105,7 @@ fn each_impossible_field_of_a_selector_is_named() {
     let of = |disk| violations(Some(disk), Some(image()));
     assert_eq!(violations(None, Some(image())), ["disk"], "a selector of nothing");
     assert_eq!(of(v1::DiskSelector { transport: 99, ..disk() }), ["disk.transport"]);
-    for text in ["", "a\nb", "\u{7f}", &"x".repeat(257)] {
+    for text in ["", "a\nb", "\u{7f}", "a\u{202e}b", "a\u{200b}", &"x".repeat(257)] {
         let text = Some(text.to_owned());
         let fields = [
             ("disk.serial", v1::DiskSelector { serial: text.clone(), ..disk() }),
@@ -230,6 +231,31 @@ fn capture() -> v1::CaptureImageRequest {
         version: "1".to_owned(),
         owner: "me".to_owned(),
         ..v1::CaptureImageRequest::default()
+    }
+}
+
+#[test]
+fn texts_of_a_capture_may_have_lines_and_nothing_that_deceives() {
+    let described = |description: &str| {
+        let request = v1::CaptureImageRequest { description: description.to_owned(), ..capture() };
+        capture_image_request(request).map(|(_, image)| image.description)
+    };
+    assert_eq!(described("two\n\tlines").expect("good"), "two\n\tlines");
+    for text in ["a\0", "a\r\n", "\u{1b}[2J", "a\u{202e}b"] {
+        assert_eq!(described(text).expect_err("wrong").metadata()[0].0, "description");
+        for (key, value) in [(text, "a"), ("a", text)] {
+            let labels = [(key.to_owned(), value.to_owned())].into();
+            let error = capture_image_request(v1::CaptureImageRequest { labels, ..capture() }).expect_err("wrong");
+            assert_eq!(error.metadata()[0].0, "labels");
+        }
+    }
+}
+
+#[test]
+fn the_name_of_an_operation_is_a_short_text() {
+    assert_eq!(operation_name("operations/none").expect("a name"), "operations/none");
+    for name in ["", "a\u{1b}", "a\u{202e}", &"x".repeat(257)] {
+        assert_eq!(operation_name(name).expect_err("none").metadata()[0].0, "name");
     }
 }
 
