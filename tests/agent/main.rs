@@ -37,5 +37,6 @@ mod pull_kills;
 mod refusals;
 mod remote;
 mod roles;
+mod rows;
 mod service;
 mod shipped;

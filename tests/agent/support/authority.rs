@@ -1,6 +1,7 @@
 //! A certificate authority of a test's own, which nobody else trusts.
 
 use std::net::IpAddr;
+use std::time::SystemTime;
 
 use rcgen::{
     BasicConstraints, CertificateParams, CertificateRevocationListParams, CertifiedIssuer, DnType,
@@ -77,6 +78,8 @@ pub(crate) struct ClientCertificate<'a> {
     pub(crate) serial: u64,
     /// First and last year.
     pub(crate) years: (i32, i32),
+    /// A last second before that.
+    pub(crate) until: Option<SystemTime>,
 }
 
 impl ClientCertificate<'_> {
@@ -88,6 +91,7 @@ impl ClientCertificate<'_> {
             usage: ExtendedKeyUsagePurpose::ClientAuth,
             serial: 7,
             years: (2020, 2999),
+            until: None,
         }
     }
 
@@ -100,6 +104,10 @@ impl ClientCertificate<'_> {
         params.serial_number = Some(SerialNumber::from(self.serial));
         params.not_before = date_time_ymd(self.years.0, 1, 1);
         params.not_after = date_time_ymd(self.years.1, 12, 31);
+        if let Some(until) = self.until {
+            let since = until.duration_since(SystemTime::UNIX_EPOCH).expect("after 1970");
+            params.not_after = date_time_ymd(1970, 1, 1) + since;
+        }
         params
     }
 

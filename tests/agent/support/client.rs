@@ -218,6 +218,11 @@ impl Push {
         self.requests = None;
     }
 
+    /// Says nothing more.
+    pub(crate) fn close(&mut self) {
+        self.requests = None;
+    }
+
     /// Reads answers to the last: how the operation ended.
     pub(crate) async fn end(mut self) -> Operation {
         loop {

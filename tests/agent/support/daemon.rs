@@ -66,6 +66,27 @@ impl Daemon {
         })
     }
 
+    /// The same whose allocator keeps nothing: what stays resident is what the daemon itself keeps.
+    pub(crate) fn start_sparing(lines: &str) -> Self {
+        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
+            let mut command = agent(dir);
+            command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_TRIM_THRESHOLD_", "65536");
+            command.env("MALLOC_MMAP_THRESHOLD_", "65536");
+            spawn_ready(command, &dir.join("notify"))
+        })
+    }
+
+    /// The same with no more descriptors than that.
+    pub(crate) fn start_with_descriptors(most: u32, lines: &str) -> Self {
+        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
+            let mut command = Command::new("sh");
+            let script = format!("ulimit -n {most}; exec \"$0\" --config \"$1\"");
+            command.args(["-c", &script, env!("CARGO_BIN_EXE_bms-agent")]).arg(dir.join("config.toml"));
+            command.stderr(log_file(dir));
+            spawn_ready(command, &dir.join("notify"))
+        })
+    }
+
     fn make(share: Share, lines: &str) -> Self {
         Self::make_by(share, lines, spawn)
     }
@@ -192,9 +213,13 @@ impl Drop for Daemon {
 
 /// Starts the daemon whose files are in `dir`, and waits until it says that it is ready.
 fn spawn(dir: &Path) -> Child {
+    spawn_ready(agent(dir), &dir.join("notify"))
+}
+
+fn agent(dir: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bms-agent"));
     command.arg("--config").arg(dir.join("config.toml")).stderr(log_file(dir));
-    spawn_ready(command, &dir.join("notify"))
+    command
 }
 
 fn log_file(dir: &Path) -> File {

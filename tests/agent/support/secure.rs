@@ -28,6 +28,9 @@ pub(crate) const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 /// The serial number that the first list of revocations has.
 pub(crate) const REVOKED: u64 = 666;
 
+/// What may stay resident of what calls took.
+const MOST_KEPT: u64 = 2 * MIB;
+
 /// A daemon with TLS, and the authority that it trusts.
 #[derive(Debug)]
 pub(crate) struct Secure {
@@ -41,6 +44,8 @@ pub(crate) struct Secure {
     writes: u64,
     /// Descriptors of a daemon that nobody calls.
     idle: Cell<usize>,
+    /// What was resident when the test said that this is what the daemon needs for what is asked of it.
+    resting_bytes: Cell<Option<u64>>,
 }
 
 impl Secure {
@@ -63,7 +68,7 @@ impl Secure {
         let daemon = start(address, &table(files.path(), address));
         let idle = Cell::new(daemon.descriptors());
         let decoy = LoopDisk::new(MIB);
-        Self { daemon, authority, files, address, writes: decoy.writes(), decoy, idle }
+        Self { daemon, authority, files, address, writes: decoy.writes(), decoy, idle, resting_bytes: Cell::new(None) }
     }
 
     pub(crate) fn write(&self, name: &str, content: &str) {
@@ -131,20 +136,46 @@ impl Secure {
         stream.read_u8().await.is_ok()
     }
 
+    /// What the daemon has now, with the clients that there are, is what it needs: `settled` holds it to that, also to the
+    /// memory that is resident.
+    pub(crate) fn rests(&self) {
+        self.idle.set(self.daemon.descriptors());
+        self.resting_bytes.set(Some(self.daemon.resident_bytes()));
+    }
+
     /// Waits until the daemon has the descriptors and children that it has when nobody calls: none. It is alive, then, and has
     /// written nothing that nobody asked for.
     pub(crate) async fn settled(&self) {
+        self.settled_after("what was asked of it").await;
+    }
+
+    /// The same, after something that has a name.
+    pub(crate) async fn settled_after(&self, what: &str) {
+        self.settled_but_for_memory(what).await;
+        if let Some(resting) = self.resting_bytes.get() {
+            let more = || self.daemon.resident_bytes().saturating_sub(resting);
+            if more() > MOST_KEPT {
+                eprintln!("{what}: {} KiB more are resident", more() >> 10);
+                soon(&format!("{what}: what it took is given back"), async || more() <= MOST_KEPT).await;
+            }
+        }
+    }
+
+    /// The same where so much was taken that the allocator keeps some of it for the next time.
+    pub(crate) async fn settled_but_for_memory(&self, what: &str) {
         let is_idle = async || self.daemon.descriptors() <= self.idle.get() && self.daemon.children().is_empty();
-        soon("all descriptors are closed, and all children gone", is_idle).await;
+        soon(&format!("{what}: all descriptors are closed, and all children gone"), is_idle).await;
         // The first look may have seen what the start itself had open.
         self.idle.set(self.daemon.descriptors());
-        assert_eq!(self.decoy.writes(), self.writes);
-        assert!(self.decoy.read_all().iter().all(|&byte| byte == 0), "something was written to another disk");
+        assert_eq!(self.decoy.writes(), self.writes, "{what}");
+        assert!(self.decoy.read_all().iter().all(|&byte| byte == 0), "{what}: something was written to another disk");
     }
 }
 
 async fn open(address: SocketAddr, config: Arc<ClientConfig>) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(address).await?;
+    // A call is two small writes; without this the second waits for the kernel's late word on the first.
+    stream.set_nodelay(true)?;
     TlsConnector::from(config).connect(ServerName::from(LOCAL), stream).await
 }
 
