@@ -127,7 +127,7 @@ fn runs(count: u32, each: u32) -> Vec<u8> {
 /// A row, the name of a file, the file, and what an install of it is told.
 type Frame = (&'static str, &'static str, Vec<u8>, (Code, &'static str));
 
-/// What is no frame of `content`; what a push of one group is told, and what an install from a URL.
+/// What is no frame of `content`, and what an install from a URL is told.
 fn frames(content: &[u8]) -> Vec<Frame> {
     let length = (Code::DataLoss, "SOURCE_LENGTH");
     let mut encoder = zstd::stream::Encoder::new(Vec::new(), 1).expect("encoder");
@@ -159,22 +159,27 @@ fn frames(content: &[u8]) -> Vec<Frame> {
 async fn frames_that_are_none_or_too_much_end_an_install() {
     let image = Image::dense(MIB, &mut Seed::quiet(113));
     let all = frames(&image.bytes);
-    let liar = Liar::serve(all.iter().map(|(_, name, bytes, _)| (*name, Lie::File(bytes.clone()))));
+    let right = zstd::encode_all(image.bytes.as_slice(), 1).expect("a frame");
+    let files = all.iter().map(|(_, name, bytes, _)| (*name, Lie::File(bytes.clone())));
+    let liar = Liar::serve(files.chain([("right", Lie::File(right))]));
     let rows = Rows::start(&format!("allowed_urls = [{:?}]", liar.url()));
     let (client, disk) = (rows.client("operator").await, LoopDisk::new(8 * MIB));
-    client.disk(&disk).await;
-    rows.secure.rests();
-    for (row, name, bytes, expected) in all {
-        disk.write(0, &former());
-        let source = image_source::Source::Http(HttpImage {
+    let source = |name: &str| {
+        image_source::Source::Http(HttpImage {
             url: format!("{}{name}", liar.url()),
             size_bytes: MIB,
             root: blake3::hash(&image.bytes).as_bytes().to_vec(),
             compression: Compression::Zstd.into(),
             ..HttpImage::default()
-        });
+        })
+    };
+    install(&client, &disk, source("right")).await.expect("as it should be");
+    client.disk(&disk).await;
+    rows.secure.rests();
+    for (row, name, bytes, expected) in all {
+        disk.write(0, &former());
         let begin_time = Instant::now();
-        let result = install(&client, &disk, source).await;
+        let result = install(&client, &disk, source(name)).await;
         assert_eq!(refused(&result), expected, "{row}, from a URL");
         assert!(begin_time.elapsed() < 10 * SOON, "{row}");
         // A push has frames of whole groups, here of all sixteen.
