@@ -16,6 +16,7 @@ use crate::byte_size;
 use crate::disk::sysfs;
 use crate::inspect::policy::Policy;
 use crate::inspect::profile::{self, Profile};
+use crate::metrics::MetricsTable;
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
@@ -58,6 +59,8 @@ pub struct Config {
     pub log: String,
     /// Where log lines go, and in which form.
     pub log_format: LogFormat,
+    /// Where metrics are served.
+    pub metrics: MetricsTable,
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
@@ -122,6 +125,7 @@ impl Default for Config {
             write_workers: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
+            metrics: MetricsTable::default(),
             drain_seconds: 80,
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
@@ -268,6 +272,7 @@ mod tests {
     use super::{CompatibilityTable, Config, ConfigError, InspectionTable};
     use crate::inspect::policy::Policy;
     use crate::inspect::profile::{NetworkMode, Profile, Sdi};
+    use crate::metrics::MetricsTable;
     use crate::net::allowed::AllowedUrls;
     use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
@@ -304,6 +309,7 @@ mod tests {
              [repositories.main]\nlocation = \"/srv/images\"\n\
              [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
              [compatibility]\naliases = \"/srv/aliases.toml\"\n\
+             [metrics]\nlisten = \"127.0.0.1:9464\"\n\
              [unix_roles]\nbackup = \"observer\"\n1000 = \"operator\"\n\
              [tcp]\nlisten = [\"[::1]:7000\"]\ncertificate = \"/etc/cert.pem\"\nkey = \"tls.key\"\n\
              client_ca = \"/etc/clients.pem\"\ncrl = \"/etc/crl.pem\"\n\
@@ -325,6 +331,7 @@ mod tests {
             write_workers: Some(4),
             log: "debug,h2=warn".to_owned(),
             log_format: LogFormat::Json,
+            metrics: MetricsTable { listen: Some("127.0.0.1:9464".parse().expect("an address")) },
             drain_seconds: 0,
             repositories: BTreeMap::from([(
                 "main".to_owned(),
@@ -368,6 +375,7 @@ mod tests {
             ("log_format = \"xml\"", 1, "log_format = \"xml\"", "unknown variant `xml`"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
+            ("[metrics]\nlisten = \"0.0.0.0:9464\"", 2, "listen = \"0.0.0.0:9464\"", "loopback addresses alone"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),
             ("[tcp]\ncertificate = \"/c\"\nkey = \"/k\"", 1, "[tcp]", "missing field `client_ca`"),
             ("[unix_roles]\nbackup = \"root\"", 2, "backup = \"root\"", "unknown variant `root`"),

@@ -4,7 +4,9 @@
 //! while. The work itself is none of this module's business.
 
 mod handle;
+mod meter;
 pub mod rate;
 pub mod registry;
 
 pub use handle::{Captured, Failure, Operation, OperationKind, Outcome, Snapshot};
+pub use meter::introduce;

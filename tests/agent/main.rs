@@ -30,6 +30,7 @@ mod input;
 mod inspect;
 mod listen;
 mod memory;
+mod metrics;
 mod network;
 mod pull;
 mod pull_faults;
