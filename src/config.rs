@@ -22,7 +22,7 @@ use crate::pull::HttpTable;
 use crate::repository::Settings;
 use crate::rpc::listen::TcpTable;
 use crate::rpc::role::Role;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, OtelTable};
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
 pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
@@ -61,6 +61,8 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where metrics are served.
     pub metrics: MetricsTable,
+    /// Where spans go; nowhere without.
+    pub otel: Option<OtelTable>,
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
@@ -126,6 +128,7 @@ impl Default for Config {
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
             metrics: MetricsTable::default(),
+            otel: None,
             drain_seconds: 80,
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
@@ -332,6 +335,7 @@ mod tests {
             log: "debug,h2=warn".to_owned(),
             log_format: LogFormat::Json,
             metrics: MetricsTable { listen: Some("127.0.0.1:9464".parse().expect("an address")) },
+            otel: None,
             drain_seconds: 0,
             repositories: BTreeMap::from([(
                 "main".to_owned(),

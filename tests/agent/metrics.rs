@@ -328,3 +328,15 @@ fn an_address_that_others_reach_ends_the_start_with_78() {
         assert!(text.contains(why) && text.contains("config.toml:2"), "{text}");
     }
 }
+
+#[cfg(not(feature = "otel"))]
+#[test]
+fn a_collector_in_a_build_without_opentelemetry_ends_the_start_with_78() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let config = dir.path().join("config.toml");
+    std::fs::write(&config, "[otel]\nendpoint = \"http://127.0.0.1:4318\"\n").expect("write");
+    let output = Command::new(env!("CARGO_BIN_EXE_bms-agent")).arg("--config").arg(&config).output().expect("run");
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(78), "{text}");
+    assert!(text.contains("this build has no OpenTelemetry"), "{text}");
+}
