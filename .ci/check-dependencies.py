@@ -18,7 +18,7 @@ def packages(targets: list[str]) -> list[dict]:
     """Every package that is built on any of the targets, as `cargo metadata` describes it."""
     found = {}
     for target in targets:
-        command = ["cargo", "metadata", "--locked", "--format-version=1", f"--filter-platform={target}"]
+        command = ["cargo", "metadata", "--locked", "--all-features", "--format-version=1", f"--filter-platform={target}"]
         answer = json.loads(subprocess.run(command, cwd=ROOT, check=True, capture_output=True).stdout)
         found.update({package["id"]: package for package in answer["packages"]})
     return list(found.values())

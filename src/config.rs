@@ -16,12 +16,13 @@ use crate::byte_size;
 use crate::disk::sysfs;
 use crate::inspect::policy::Policy;
 use crate::inspect::profile::{self, Profile};
+use crate::metrics::MetricsTable;
 use crate::net::allowed::AllowedUrls;
 use crate::pull::HttpTable;
 use crate::repository::Settings;
 use crate::rpc::listen::TcpTable;
 use crate::rpc::role::Role;
-use crate::telemetry::LogFormat;
+use crate::telemetry::{LogFormat, OtelTable};
 
 /// Least memory budget, in bytes: below it the write path has too few buffers to keep a disk busy.
 pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
@@ -58,6 +59,10 @@ pub struct Config {
     pub log: String,
     /// Where log lines go, and in which form.
     pub log_format: LogFormat,
+    /// Where metrics are served.
+    pub metrics: MetricsTable,
+    /// Where spans go; nowhere without.
+    pub otel: Option<OtelTable>,
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
@@ -122,6 +127,8 @@ impl Default for Config {
             write_workers: None,
             log: "info".to_owned(),
             log_format: LogFormat::Auto,
+            metrics: MetricsTable::default(),
+            otel: None,
             drain_seconds: 80,
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
@@ -268,6 +275,7 @@ mod tests {
     use super::{CompatibilityTable, Config, ConfigError, InspectionTable};
     use crate::inspect::policy::Policy;
     use crate::inspect::profile::{NetworkMode, Profile, Sdi};
+    use crate::metrics::MetricsTable;
     use crate::net::allowed::AllowedUrls;
     use crate::pull::HttpTable;
     use crate::repository::{Location, Settings};
@@ -304,6 +312,7 @@ mod tests {
              [repositories.main]\nlocation = \"/srv/images\"\n\
              [inspection]\npolicy = \"require\"\nprofile = \"own\"\nchecks = \"/srv/checks\"\n\
              [compatibility]\naliases = \"/srv/aliases.toml\"\n\
+             [metrics]\nlisten = \"127.0.0.1:9464\"\n\
              [unix_roles]\nbackup = \"observer\"\n1000 = \"operator\"\n\
              [tcp]\nlisten = [\"[::1]:7000\"]\ncertificate = \"/etc/cert.pem\"\nkey = \"tls.key\"\n\
              client_ca = \"/etc/clients.pem\"\ncrl = \"/etc/crl.pem\"\n\
@@ -325,6 +334,8 @@ mod tests {
             write_workers: Some(4),
             log: "debug,h2=warn".to_owned(),
             log_format: LogFormat::Json,
+            metrics: MetricsTable { listen: Some("127.0.0.1:9464".parse().expect("an address")) },
+            otel: None,
             drain_seconds: 0,
             repositories: BTreeMap::from([(
                 "main".to_owned(),
@@ -368,6 +379,7 @@ mod tests {
             ("log_format = \"xml\"", 1, "log_format = \"xml\"", "unknown variant `xml`"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
+            ("[metrics]\nlisten = \"0.0.0.0:9464\"", 2, "listen = \"0.0.0.0:9464\"", "loopback addresses alone"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),
             ("[tcp]\ncertificate = \"/c\"\nkey = \"/k\"", 1, "[tcp]", "missing field `client_ca`"),
             ("[unix_roles]\nbackup = \"root\"", 2, "backup = \"root\"", "unknown variant `root`"),

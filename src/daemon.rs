@@ -1,5 +1,6 @@
 //! The composition root: builds the agent from its configuration, serves, and stops in order.
 
+use std::net::SocketAddr;
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -12,7 +13,7 @@ use tokio_util::task::AbortOnDropHandle;
 
 use crate::agent::{Agent, InspectionSettings, Journal, JournalError, SharedClock};
 use crate::audit::{self, Audit};
-use crate::clock::SystemClock;
+use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::disk::discovery::Discovery;
 use crate::disk::roots::Roots;
@@ -23,11 +24,14 @@ use crate::inspect::check::{Checks, ChecksError};
 use crate::inspect::child::Inspector;
 use crate::inspect::policy::{self, Policy};
 use crate::inspect::profile::{ProfileError, Profiles};
+use crate::metrics::{self, Exposition, MetricsListener, Process};
+use crate::operation;
 use crate::operation::registry::Registry;
 use crate::provision::install::Resources;
 use crate::provision::record::{RecordError, Records};
 use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
+use crate::reason::Reason;
 use crate::rpc;
 use crate::rpc::listen::{self, Inherited, Listeners, TcpSockets, TlsError, UnixSocket};
 use crate::rpc::peer::{UnixRoles, UserUnknown};
@@ -79,6 +83,14 @@ pub enum DaemonError {
     /// The server cannot be had.
     #[error(transparent)]
     Serve(#[from] ServeError),
+    /// Metrics cannot be served.
+    #[error("cannot serve metrics on {address}")]
+    Metrics {
+        /// Where they should be.
+        address: SocketAddr,
+        /// Why.
+        source: std::io::Error,
+    },
     /// It does not answer itself.
     #[error(transparent)]
     SelfCall(#[from] SelfCallError),
@@ -94,7 +106,7 @@ impl DaemonError {
             Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) | Self::User(_) => true,
             Self::Serve(ServeError::Tls(_)) => true,
             Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) => false,
-            Self::SelfCall(_) | Self::Process(_) => false,
+            Self::SelfCall(_) | Self::Process(_) | Self::Metrics { .. } => false,
         }
     }
 }
@@ -118,6 +130,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
 }
 
 async fn serve(config: &Config) -> Result<(), DaemonError> {
+    // Whatever is opened from now on is measured.
+    let _page = measure(config.metrics.listen, &Roots::default(), &SystemClock)?;
     let agent = Arc::new(build(config)?);
     // Before anybody can call: who repeats a request finds its operation.
     agent.audit_life(audit::Kind::Start);
@@ -160,6 +174,26 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
         tracing::warn!(%error, "cannot remove the socket");
     }
     ended.map_or(Ok(()), joined)
+}
+
+/// Begins to keep metrics, and serves them until what is given is dropped; if somebody wants them.
+fn measure(
+    address: Option<SocketAddr>,
+    roots: &Roots,
+    clock: &dyn Clock,
+) -> Result<Option<AbortOnDropHandle<()>>, DaemonError> {
+    let Some(address) = address else { return Ok(None) };
+    let process = Process { proc: roots.proc.clone(), sys: roots.sys.clone() };
+    let fail = |source| DaemonError::Metrics { address, source };
+    let begun = Exposition::begin(process, env!("CARGO_PKG_VERSION"), clock.now());
+    let exposition = begun.map_err(|error| fail(std::io::Error::other(error)))?;
+    metrics::count_panics();
+    operation::introduce();
+    listen::introduce();
+    metrics::call_reasons(Reason::ALL.iter().map(|reason| reason.name()));
+    let listener = MetricsListener::bind(address, exposition).map_err(fail)?;
+    tracing::info!(%address, "serving metrics");
+    Ok(Some(AbortOnDropHandle::new(tokio::spawn(listener.serve()))))
 }
 
 /// What is listened on, and whether the Unix socket is the agent's own rather than systemd's.

@@ -14,6 +14,7 @@ pub mod disk;
 pub mod hardware;
 pub mod image;
 pub mod inspect;
+pub mod metrics;
 pub mod net;
 pub mod operation;
 pub mod provision;

@@ -15,10 +15,14 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(&error, EX_CONFIG),
     };
-    if let Err(error) = telemetry::init(&config.log, arguments.log_format.unwrap_or(config.log_format)) {
-        return fail(&error, EX_CONFIG);
-    }
-    match daemon::run(&config) {
+    let format = arguments.log_format.unwrap_or(config.log_format);
+    let telemetry = match telemetry::init(&config.log, format, config.otel.as_ref()) {
+        Ok(telemetry) => telemetry,
+        Err(error) => return fail(&error, EX_CONFIG),
+    };
+    let ended = daemon::run(&config);
+    telemetry.finish();
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(&error, if error.is_configuration() { EX_CONFIG } else { 1 }),
     }

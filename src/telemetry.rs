@@ -1,4 +1,4 @@
-//! Logs: to the journal where systemd keeps one for us, else to standard error, as text or as JSON.
+//! Logs: to the journal where systemd keeps one for us, else to standard error, as text or as JSON; and spans, for a collector.
 
 use std::env;
 use std::io::{self, IsTerminal as _};
@@ -9,7 +9,12 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::{SubscriberInitExt as _, TryInitError};
 use tracing_subscriber::{EnvFilter, Layer, Registry, fmt};
 
+mod collector;
 mod json;
+#[cfg(feature = "otel")]
+mod spans;
+
+pub use self::collector::OtelTable;
 
 /// Where log lines go, and in which form.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, clap::ValueEnum)]
@@ -40,20 +45,54 @@ pub enum TelemetryError {
     /// There is no journal.
     #[error("there is no journal to log to")]
     Journal(#[source] io::Error),
+    /// Spans cannot be sent.
+    #[cfg(feature = "otel")]
+    #[error("cannot send spans to a collector")]
+    Spans(#[from] opentelemetry_otlp::ExporterBuildError),
     /// Logs were set up before.
     #[error("logs are set up already")]
     Twice(#[from] TryInitError),
 }
 
-/// Sends logs where they belong from now on. `filter` is a level, or a filter as of `tracing`.
+/// What is to be ended in order: spans that wait.
+#[derive(Debug)]
+#[must_use = "what waits is lost otherwise"]
+pub struct Telemetry {
+    #[cfg(feature = "otel")]
+    spans: Option<spans::Spans>,
+}
+
+impl Telemetry {
+    /// Sends what waits, for a short time.
+    pub fn finish(self) {
+        #[cfg(feature = "otel")]
+        if let Some(spans) = self.spans {
+            spans.finish();
+        }
+    }
+}
+
+/// Sends logs where they belong from now on, and spans to a collector if there is one. `filter` is a level, or a filter as
+/// of `tracing`.
 ///
 /// # Errors
 /// If the filter makes no sense, there is no journal where one was asked for, or logs were set up before.
-pub fn init(filter: &str, format: LogFormat) -> Result<(), TelemetryError> {
+#[cfg_attr(not(feature = "otel"), expect(unused_variables, reason = "no build without it has such a table"))]
+pub fn init(filter: &str, format: LogFormat, collector: Option<&OtelTable>) -> Result<Telemetry, TelemetryError> {
     let filter =
         EnvFilter::try_new(filter).map_err(|source| TelemetryError::Filter { filter: filter.to_owned(), source })?;
-    tracing_subscriber::registry().with(layer(format)?.with_filter(filter)).try_init()?;
-    Ok(())
+    let subscriber = tracing_subscriber::registry().with(layer(format)?.with_filter(filter));
+    #[cfg(feature = "otel")]
+    {
+        let spans = collector.map(spans::Spans::start).transpose()?;
+        subscriber.with(spans.as_ref().map(spans::Spans::layer)).try_init()?;
+        Ok(Telemetry { spans })
+    }
+    #[cfg(not(feature = "otel"))]
+    {
+        subscriber.try_init()?;
+        Ok(Telemetry {})
+    }
 }
 
 fn layer(format: LogFormat) -> Result<Box<dyn Layer<Registry> + Send + Sync>, TelemetryError> {

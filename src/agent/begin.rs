@@ -235,9 +235,16 @@ where
     W: FnOnce(&Operation) -> Result<Outcome, ProvisionError> + Send + 'static,
 {
     let thread = std::thread::Builder::new().name(name.to_owned());
+    let call = tracing::Span::current();
+    // The one line that has both: which call of whom, and which operation came of it.
+    let Operation { id, request, disk, .. } = &**work.operation();
+    tracing::info!(operation = %id, request_id = %request.id, disk, "accepted");
     let body = move || {
         let operation = work.operation().clone();
-        let _entered = operation.span().entered();
+        let span = operation.span();
+        // Not its child: the call ends long before it.
+        span.follows_from(call);
+        let _entered = span.entered();
         tracing::info!("began");
         let result = body(&operation).map_err(|error| Failure::from(&error));
         match &result {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use sd_notify::NotifyState;
 use tokio::time::MissedTickBehavior;
 
+use crate::metrics;
 use crate::operation::registry::Registry;
 use crate::rpc::self_call::self_call;
 
@@ -38,6 +39,7 @@ impl Pulse {
             match self_call(&self.socket, every).await {
                 Ok(()) => notify(&[NotifyState::Watchdog, NotifyState::Status(&status(&self.registry))]),
                 Err(error) => {
+                    metrics::self_call_failed();
                     let error = crate::text::chain(&error);
                     tracing::error!(error, "the agent does not answer itself; systemd is told nothing");
                 }

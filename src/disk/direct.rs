@@ -15,6 +15,7 @@ use nix::fcntl::{FallocateFlags, OFlag, fallocate};
 use super::device::{BlockDevice, Geometry};
 use super::identity::DeviceNumber;
 use super::ioctl;
+use crate::metrics::{DeviceMeter, DeviceRequest};
 
 /// How to open a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,6 +35,7 @@ pub struct DirectDevice {
     name: String,
     geometry: Geometry,
     diskseq: Option<u64>,
+    meter: DeviceMeter,
 }
 
 impl DirectDevice {
@@ -64,7 +66,8 @@ impl DirectDevice {
             rotational,
         };
         let diskseq = ioctl::diskseq(&file)?;
-        Ok(Self { file, name, geometry, diskseq })
+        let meter = DeviceMeter::new(&name);
+        Ok(Self { file, name, geometry, diskseq, meter })
     }
 
     /// Device number of the open disk.
@@ -101,14 +104,14 @@ impl BlockDevice for DirectDevice {
     }
 
     fn read_at(&self, offset: u64, data: &mut [u8]) -> io::Result<()> {
-        match self.file.read_at(data, offset)? {
+        match self.meter.time(DeviceRequest::Read, || self.file.read_at(data, offset))? {
             len if len == data.len() => Ok(()),
             _ => Err(io::ErrorKind::UnexpectedEof.into()),
         }
     }
 
     fn write_at(&self, offset: u64, data: &[u8]) -> io::Result<()> {
-        match self.file.write_at(data, offset)? {
+        match self.meter.time(DeviceRequest::Write, || self.file.write_at(data, offset))? {
             len if len == data.len() => Ok(()),
             _ => Err(io::ErrorKind::WriteZero.into()),
         }
@@ -120,7 +123,7 @@ impl BlockDevice for DirectDevice {
         // A discard promises nothing, and is never used.
         let mode = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
         let (offset, len) = (signed(range.start)?, signed(range.end - range.start)?);
-        match fallocate(&self.file, mode, offset, len) {
+        match self.meter.time(DeviceRequest::Zero, || fallocate(&self.file, mode, offset, len)) {
             Ok(()) => Ok(()),
             Err(nix::errno::Errno::EOPNOTSUPP) => Err(io::ErrorKind::Unsupported.into()),
             Err(errno) => Err(errno.into()),
@@ -128,7 +131,7 @@ impl BlockDevice for DirectDevice {
     }
 
     fn flush(&self) -> io::Result<()> {
-        self.file.sync_all()
+        self.meter.time(DeviceRequest::Flush, || self.file.sync_all())
     }
 
     fn fresh_reader(&self) -> io::Result<Box<dyn BlockDevice>> {

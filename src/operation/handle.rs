@@ -9,6 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::meter::Meter;
 use super::rate::{Rate, eta};
 use super::request::Request;
 use crate::disk::discovery::Disk;
@@ -28,6 +29,21 @@ pub enum OperationKind {
     Verify,
     /// Captures a disk.
     Capture,
+}
+
+impl OperationKind {
+    /// All kinds that begin.
+    pub const ALL: [Self; 3] = [Self::Install, Self::Verify, Self::Capture];
+
+    /// Its name, in metrics.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Install => "install",
+            Self::Verify => "verify",
+            Self::Capture => "capture",
+        }
+    }
 }
 
 /// How an operation ended well.
@@ -132,6 +148,7 @@ pub struct Operation {
     pub cancel: CancellationToken,
     state: watch::Sender<Arc<Snapshot>>,
     rate: Mutex<Rate>,
+    meter: Meter,
 }
 
 impl Operation {
@@ -147,6 +164,7 @@ impl Operation {
             cancel: CancellationToken::new(),
             state: watch::Sender::new(Arc::new(Snapshot { sequence: 1, ..Snapshot::default() })),
             rate: Mutex::default(),
+            meter: Meter::begin(kind),
         }
     }
 
@@ -200,7 +218,10 @@ impl Operation {
         !self.snapshot().is_done()
     }
 
+    /// Whoever sees the end sees it in the metrics as well.
     pub(super) fn end(&self, at: SystemTime, result: Result<Outcome, Failure>) {
+        self.meter.moved(&self.counters);
+        self.meter.end(&self.counters, &result);
         self.update(Some((at, result)));
     }
 
@@ -209,8 +230,14 @@ impl Operation {
         self.state.send_replace(Arc::new(snapshot));
     }
 
+    /// Ends what was not begun.
+    pub(super) fn withdraw(&self, at: SystemTime, failure: Failure) {
+        self.meter.withdraw();
+        self.update(Some((at, Err(failure))));
+    }
+
     fn update(&self, end: Option<(SystemTime, Result<Outcome, Failure>)>) {
-        let progress = self.counters.progress();
+        let progress = self.meter.moved(&self.counters);
         let (done, all) = self.work(&progress);
         let rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner).sample(Instant::now(), done);
         self.state.send_if_modified(|state| {

@@ -4,9 +4,11 @@
 //! while. The work itself is none of this module's business.
 
 mod handle;
+mod meter;
 pub mod rate;
 pub mod registry;
 mod request;
 
 pub use handle::{Captured, Failure, Operation, OperationKind, Outcome, Snapshot};
+pub use meter::introduce;
 pub use request::{Caller, Request};

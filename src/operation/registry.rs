@@ -350,8 +350,11 @@ impl Running {
     /// Takes the operation back: nothing was begun. A repeated request that found it meanwhile sees why; later ones begin
     /// anew.
     pub fn withdraw(mut self, failure: Failure) {
-        self.registry.state().remove(self.operation.id);
-        self.end(Err(failure));
+        let mut state = self.registry.state();
+        state.remove(self.operation.id);
+        state.disks.remove(&self.disk);
+        self.operation.withdraw(self.registry.clock.now(), failure);
+        self.ended = true;
     }
 
     /// Whoever sees the end may have the disk: both change at once.

@@ -1,6 +1,9 @@
 //! What an operation has moved so far, counted where it happens.
 
+use std::ops::AddAssign as _;
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +64,7 @@ pub struct Progress {
 #[derive(Debug, Default)]
 pub struct Counters {
     stage: AtomicU8,
+    times: Mutex<Times>,
     pub(crate) total: Counter,
     pub(crate) received: Counter,
     pub(crate) wire: Counter,
@@ -70,6 +74,20 @@ pub struct Counters {
     pub(crate) verified: Counter,
     pub(crate) read: Counter,
     pub(crate) uploaded: Counter,
+}
+
+/// How long the operation was in each stage.
+#[derive(Debug)]
+struct Times {
+    /// Since when it has been in the present one.
+    since: Instant,
+    spent: [Option<Duration>; Stage::ALL.len()],
+}
+
+impl Default for Times {
+    fn default() -> Self {
+        Self { since: Instant::now(), spent: [None; Stage::ALL.len()] }
+    }
 }
 
 /// A number of bytes that grows.
@@ -94,7 +112,20 @@ impl Counter {
 impl Counters {
     /// Moves on to a stage.
     pub fn enter(&self, stage: Stage) {
+        let mut times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = Instant::now();
+        let spent = now - times.since;
+        times.spent[self.stage() as usize].get_or_insert_default().add_assign(spent);
+        times.since = now;
         self.stage.store(stage as u8, Ordering::Relaxed);
+    }
+
+    /// How long each stage took that was entered, the present one up to now.
+    pub fn stage_times(&self) -> Vec<(Stage, Duration)> {
+        let times = self.times.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut spent = times.spent;
+        spent[self.stage() as usize].get_or_insert_default().add_assign(times.since.elapsed());
+        Stage::ALL.into_iter().zip(spent).filter_map(|(stage, time)| Some((stage, time?))).collect()
     }
 
     /// Where the operation is.
@@ -116,5 +147,25 @@ impl Counters {
             read_bytes: self.read.value(),
             uploaded_bytes: self.uploaded.value(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::{Counters, Stage};
+
+    #[test]
+    fn time_is_kept_for_each_stage_that_was_entered() {
+        let counters = Counters::default();
+        for stage in [Stage::Write, Stage::ReadBack, Stage::ReadBack, Stage::Commit] {
+            counters.enter(stage);
+        }
+        let stages: Vec<_> = counters.stage_times().into_iter().map(|(stage, _)| stage).collect();
+        assert_eq!(stages, [Stage::Prepare, Stage::Write, Stage::ReadBack, Stage::Commit]);
+        let sum = |counters: &Counters| counters.stage_times().into_iter().map(|(_, time)| time).sum::<Duration>();
+        let before = sum(&counters);
+        assert!(sum(&counters) > before, "the present stage goes on");
     }
 }

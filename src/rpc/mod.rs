@@ -11,6 +11,7 @@ mod host;
 pub mod inspect;
 pub mod inventory;
 pub mod listen;
+mod measure;
 mod method;
 mod operations;
 mod panic;
@@ -30,6 +31,7 @@ use std::time::Duration;
 
 use tonic::Status;
 
+use crate::metrics;
 use crate::operation::Operation;
 use crate::reason::{DomainError, Reason};
 
@@ -74,11 +76,12 @@ where
     }
 }
 
-/// The status of an error, which is logged here and nowhere else.
+/// The status of an error, which is logged and counted here and nowhere else.
 fn refuse<E: DomainError>(error: &E) -> Status {
     // One line: the table of candidates below it is for the caller.
     let text = error.to_string();
     tracing::warn!(reason = error.reason().name(), error = text.lines().next(), "refused a call");
+    metrics::call_refused(error.reason().name());
     status::status(error)
 }
 

@@ -1,17 +1,20 @@
-//! A span for each call, so that its log lines say which call, of whom, they belong to.
+//! A span for each call, so that its log lines say which call, of whom, they belong to; and its place in the metrics.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll};
 
+use futures_util::future::BoxFuture;
+use tonic::body::Body;
 use tower::{Layer, Service};
-use tracing::instrument::{Instrument as _, Instrumented};
+use tracing::Instrument as _;
 
 use super::auth;
+use super::measure::Call;
 
 /// Calls since the start.
 static CALLS: AtomicU64 = AtomicU64::new(0);
 
-/// Gives each call its span.
+/// Gives each call its span, and measures it.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct TraceLayer;
 
@@ -31,11 +34,12 @@ pub(super) struct Trace<S> {
 
 impl<S, B> Service<http::Request<B>> for Trace<S>
 where
-    S: Service<http::Request<B>>,
+    S: Service<http::Request<B>, Response = http::Response<Body>>,
+    S::Future: Send + 'static,
 {
     type Response = S::Response;
     type Error = S::Error;
-    type Future = Instrumented<S::Future>;
+    type Future = BoxFuture<'static, Result<S::Response, S::Error>>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
         self.inner.poll_ready(cx)
@@ -43,9 +47,10 @@ where
 
     fn call(&mut self, request: http::Request<B>) -> Self::Future {
         let span = span(&request);
+        let call = Call::begin(request.uri().path());
         // What is refused at once is refused here, before there is anything to poll.
         let future = span.in_scope(|| self.inner.call(request));
-        future.instrument(span)
+        Box::pin(async move { future.await.map(|response| call.follow(response)) }.instrument(span))
     }
 }
 

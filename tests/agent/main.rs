@@ -31,6 +31,7 @@ mod input;
 mod inspect;
 mod listen;
 mod memory;
+mod metrics;
 mod network;
 mod pages;
 mod pull;

@@ -131,6 +131,14 @@ fn json_lines_say_which_operation_and_call_they_belong_to() {
         assert!(uuid::Uuid::try_parse(line["request_id"].as_str().expect("a request")).is_ok());
         assert!(line["timestamp"].is_string() && line["level"] == "INFO", "{line}");
     }
+    // The one that says on whose behalf.
+    let accepted = said("accepted");
+    assert_eq!(accepted.len(), 1, "{lines:?}");
+    assert_eq!(accepted[0]["method"], "bms.agent.v1.ProvisioningService/PushImage");
+    assert_eq!(accepted[0]["caller"], "user 0");
+    for id in ["operation", "request_id"] {
+        assert_eq!(accepted[0][id], began[0][id]);
+    }
     let refused = said("refused a call");
     assert_eq!(refused.len(), 1, "{lines:?}");
     assert_eq!(refused[0]["reason"], "OPERATION_NOT_FOUND");

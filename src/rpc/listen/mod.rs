@@ -5,6 +5,7 @@ mod connection;
 mod identity;
 mod inherited;
 mod limit;
+mod refused;
 mod table;
 mod tcp;
 mod tls;
@@ -16,8 +17,12 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
+use self::refused::Cause;
+use crate::metrics::Listener;
+
 pub(super) use self::connection::Connection;
 pub use self::inherited::Inherited;
+pub use self::refused::introduce;
 pub use self::table::TcpTable;
 pub use self::tcp::TcpSockets;
 pub use self::tls::TlsError;
@@ -71,13 +76,16 @@ async fn after_failure(error: &io::Error) {
 }
 
 /// Gives a connection to the server as soon as it has begun.
-async fn hand_on(begun: impl Future<Output = io::Result<Connection>>, sender: Sender) {
+async fn hand_on(begun: impl Future<Output = io::Result<Connection>>, sender: Sender, listener: Listener) {
     match begun.await {
         Ok(connection) => {
             if sender.send(Ok(connection)).await.is_err() {
                 tracing::debug!("closed a connection: the agent is stopping");
             }
         }
-        Err(error) => tracing::debug!(%error, "closed a connection that did not begin with HTTP/2"),
+        Err(error) => {
+            Cause::NoHttp2.count(listener);
+            tracing::debug!(%error, "closed a connection that did not begin with HTTP/2");
+        }
     }
 }

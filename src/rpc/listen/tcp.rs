@@ -14,9 +14,11 @@ use tokio::task::AbortHandle;
 
 use super::identity::{self, Fingerprint};
 use super::limit::Limit;
+use super::refused::Cause;
 use super::table::TcpTable;
 use super::tls::{Tls, TlsError};
 use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure, hand_on};
+use crate::metrics::{Listener, OpenConnection};
 use crate::rpc::server::ServeError;
 
 /// How long a handshake may take.
@@ -126,6 +128,7 @@ impl Doorman {
             && let Some(oldest) = strangers.pop_front()
         {
             oldest.abort();
+            Cause::Displaced.count(Listener::Tcp);
         }
         strangers.push_back(tokio::spawn(self.clone().greet(stream, address)).abort_handle());
     }
@@ -136,22 +139,32 @@ impl Doorman {
         }
         let stream = match tokio::time::timeout(HANDSHAKE_TIMEOUT, self.tls.acceptor().accept(stream)).await {
             Ok(Ok(stream)) => stream,
-            Ok(Err(error)) => return tracing::warn!(%address, %error, "closed a connection in its TLS handshake"),
-            Err(_elapsed) => return tracing::warn!(%address, "closed a connection: its TLS handshake took too long"),
+            Ok(Err(error)) => {
+                Cause::of(&error).count(Listener::Tcp);
+                return tracing::warn!(%address, %error, "closed a connection in its TLS handshake");
+            }
+            Err(_elapsed) => {
+                Cause::Timeout.count(Listener::Tcp);
+                return tracing::warn!(%address, "closed a connection: its TLS handshake took too long");
+            }
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
         let Some((fingerprint, peer)) = leaf.map(|leaf| identity::peer(leaf)) else {
+            Cause::NoCertificate.count(Listener::Tcp);
             return tracing::error!(%address, "closed a connection without a certificate");
         };
         let Some(slot) = self.each.take(fingerprint, MAX_CONNECTIONS_EACH) else {
+            Cause::TooMany.count(Listener::Tcp);
             return tracing::warn!(%address, peer = %peer.caller(), "closed a connection: the certificate has too many");
         };
         let Ok(room) = self.connections.clone().try_acquire_owned() else {
+            Cause::Full.count(Listener::Tcp);
             return tracing::warn!(%address, peer = %peer.caller(), "closed a connection: there are too many");
         };
         tracing::debug!(%address, peer = %peer.caller(), "connected");
         // No stranger any more; another task, so that nobody who comes later ends it.
-        tokio::spawn(hand_on(Connection::begin(stream, peer, (room, slot)), self.sender.clone()));
+        let held = (room, slot, OpenConnection::new(Listener::Tcp));
+        tokio::spawn(hand_on(Connection::begin(stream, peer, held), self.sender.clone(), Listener::Tcp));
     }
 }
 

@@ -9,7 +9,9 @@ use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
 use super::limit::Limit;
+use super::refused::Cause;
 use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure, hand_on};
+use crate::metrics::{Listener, OpenConnection};
 use crate::rpc::peer::{Peer, UnixRoles, Who};
 use crate::rpc::role::Role;
 use crate::rpc::server::ServeError;
@@ -68,10 +70,14 @@ impl UnixSocket {
                     let most = if role == Some(Role::Admin) { MAX_CONNECTIONS } else { MAX_CONNECTIONS_EACH };
                     match each.take(uid, most) {
                         Some(slot) => {
-                            let begun = Connection::begin(stream, Peer::new(Who::User(uid), role), (room, slot));
-                            tokio::spawn(hand_on(begun, sender.clone()));
+                            let held = (room, slot, OpenConnection::new(Listener::Unix));
+                            let begun = Connection::begin(stream, Peer::new(Who::User(uid), role), held);
+                            tokio::spawn(hand_on(begun, sender.clone(), Listener::Unix));
                         }
-                        None => tracing::warn!(uid, "closed a connection: the user has too many"),
+                        None => {
+                            Cause::TooMany.count(Listener::Unix);
+                            tracing::warn!(uid, "closed a connection: the user has too many");
+                        }
                     }
                 }
                 Err(error) => after_failure(&error).await,
