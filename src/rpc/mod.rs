@@ -47,6 +47,8 @@ enum CallError {
     TimedOut,
     #[error("the inspection took longer than {} s; others may have been before it", limit.as_secs())]
     InspectionTimedOut { limit: Duration },
+    #[error("too many pushes have not said yet what they want")]
+    TooManyBeginning,
     #[error("the call ended without a result")]
     Lost,
 }
@@ -56,6 +58,7 @@ impl DomainError for CallError {
         match self {
             Self::TimedOut => Reason::DiskIo,
             Self::InspectionTimedOut { .. } => Reason::InspectorFailed,
+            Self::TooManyBeginning => Reason::CallLimit,
             Self::Lost => Reason::Internal,
         }
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
+use tokio::sync::Semaphore;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::body::Body;
@@ -17,12 +18,14 @@ use super::method::Method;
 use super::proto::v1::provisioning_service_server::{ProvisioningService, ProvisioningServiceServer};
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
-use super::{auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
+use super::{CallError, auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
 use crate::agent::{Agent, Candidate, Install};
 use crate::provision::token;
 
 /// How long a caller may take to say what it wants.
 const BEGIN_TIMEOUT: Duration = Duration::from_secs(10);
+/// Most pushes that have not said yet what they want: a first message may be as long as a group, and no budget counts it.
+static BEGINNING: Semaphore = Semaphore::const_new(8);
 
 /// Plans and installs.
 #[derive(Debug)]
@@ -202,6 +205,7 @@ fn overridden(options: Option<&v1::InstallOptions>) -> &[String] {
 async fn begin_of(messages: &mut Streaming<v1::PushImageRequest>) -> Result<v1::PushBegin, Status> {
     use v1::push_image_request::Message;
     let wrong = |text| refuse(&RequestError::of("message", text));
+    let _turn = BEGINNING.try_acquire().map_err(|_full| refuse(&CallError::TooManyBeginning))?;
     let first = tokio::time::timeout(BEGIN_TIMEOUT, messages.message()).await;
     let first = first.map_err(|_elapsed| wrong("no begin came within 10 s"))??;
     match first.and_then(|message| message.message) {

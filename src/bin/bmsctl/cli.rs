@@ -381,7 +381,12 @@ mod tests {
         fn walk(command: &clap::Command, globals: &[&str]) {
             for command in command.get_subcommands() {
                 for argument in command.get_arguments() {
-                    assert!(!globals.contains(&argument.get_id().as_str()), "{} {argument}", command.get_name());
+                    assert!(
+                        !globals.contains(&argument.get_id().as_str()),
+                        "{} {}",
+                        command.get_name(),
+                        argument.get_id()
+                    );
                 }
                 walk(command, globals);
             }

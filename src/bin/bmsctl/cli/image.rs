@@ -182,7 +182,7 @@ pub(crate) struct InputArgs {
     pub(crate) source: SourceArgs,
     /// PEM certificates to trust, instead of those of the system, when the image is downloaded.
     #[arg(long, value_name = "FILE")]
-    pub(crate) ca: Option<PathBuf>,
+    pub(crate) image_ca: Option<PathBuf>,
     /// Where images are kept for a while that cannot be read as they come: qcow2 from a stream, and what has to be
     /// converted.
     #[arg(long, value_name = "DIR", default_value = "/var/tmp")]

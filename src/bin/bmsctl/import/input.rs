@@ -91,7 +91,7 @@ pub(crate) fn open(args: &InputArgs, output: &Output) -> Result<Opened, InputErr
         ImageName::Stdin if io::stdin().is_terminal() => Err(InputError::Terminal),
         ImageName::Stdin => opener.stream(Box::new(io::stdin()), None),
         ImageName::Url(url) => {
-            let settings = HttpSettings { ca: args.ca.clone(), ..HttpSettings::default() };
+            let settings = HttpSettings { ca: args.image_ca.clone(), ..HttpSettings::default() };
             let download = Download::start(url, &settings, Retry::default(), CancellationToken::new());
             let download = download.map_err(|source| InputError::Download { name: opener.name.clone(), source })?;
             let len_bytes = download.len_bytes();
