@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::PathBuf;
 
-use proptest::prelude::{Strategy, any, prop_assert, prop_assert_eq};
+use proptest::prelude::{ProptestConfig, Strategy, any, prop_assert, prop_assert_eq};
 use proptest::sample::Index;
 use proptest::{prop_assume, proptest};
 
@@ -158,6 +158,8 @@ fn changes() -> impl Strategy<Value = (Index, Vec<u8>)> {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     /// Bytes in the place of others, anywhere but in the last line, are found wherever they are.
     #[test]
     fn overwritten_bytes_are_found((at, new) in changes()) {
