@@ -8,7 +8,6 @@ use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use self::store::Store;
 pub use self::stream::{CaptureBegun, CaptureEvent, CapturedGroups, Streamed};
@@ -35,7 +34,7 @@ use crate::inspect::examine::Request as LookRequest;
 use crate::inspect::free::{FreeSpace, Outcome as VolumeOutcome, VolumeNote};
 use crate::inspect::policy::Choice;
 use crate::operation::registry::RegistryError;
-use crate::operation::{Caller, Operation, OperationKind, Request};
+use crate::operation::{Operation, OperationKind, Request};
 use crate::provision::capture::{CaptureJob, FreeMap, Sink};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::Encoding;
@@ -134,14 +133,12 @@ impl Agent {
     /// If the disk cannot be had.
     pub fn stream_capture(
         self: &Arc<Self>,
-        (caller, method): (Caller, &'static str),
+        id: &Request,
         request: &CaptureRequest,
         encoding: Encoding,
     ) -> Result<Streamed, AgentError> {
         let target = self.target(request)?;
-        // A stream is read once, so that there is nothing to find again.
-        let id = Request { id: Uuid::new_v4(), digest: [0; 32], caller, method };
-        let (work, device) = match self.open(&id, &target.disk, None)? {
+        let (work, device) = match self.open(id, &target.disk, None)? {
             Start::Begun(work, device) => (work, device),
             Start::Known(_) => return Err(RegistryError::RequestIdReused { id: id.id }.into()),
         };

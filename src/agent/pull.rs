@@ -215,6 +215,11 @@ impl Agent {
                     tracing::info!(operation = %operation.id, disk = operation.disk, "goes on after a restart");
                     resumed.push(operation);
                 }
+                // The next agent tries it.
+                Err(error) if self.registry.is_stopping() => {
+                    let error = crate::text::chain(&error);
+                    tracing::info!(operation = %operation.id, error, "waits still: the agent is stopping");
+                }
                 Err(error) => self.end_restored(&operation, Failure::from(&error)),
             }
         }

@@ -219,9 +219,6 @@ fn a_refused_capture_leaves_neither_operation_nor_hold() {
         assert!(agent.registry.list().is_empty());
     }
     let request = CaptureRequest { selector: selector("S1"), mode: CaptureMode::UsedBlocks, group_size: None };
-    assert_eq!(
-        agent.stream_capture((Caller::default(), ""), &request, Encoding::Raw).expect_err("refused").reason(),
-        Reason::DiskGone
-    );
+    assert_eq!(agent.stream_capture(&id(4), &request, Encoding::Raw).expect_err("refused").reason(), Reason::DiskGone);
     assert!(agent.registry.list().is_empty());
 }

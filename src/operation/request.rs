@@ -51,6 +51,13 @@ pub struct Request {
     pub method: &'static str,
 }
 
+impl Request {
+    /// A request that nobody can repeat: its id is new, and told to nobody.
+    pub fn once(caller: Caller, method: &'static str) -> Self {
+        Self { id: Uuid::new_v4(), digest: [0; 32], caller, method }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::Caller;

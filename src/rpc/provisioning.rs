@@ -20,6 +20,7 @@ use super::proto::{longrunning, v1};
 use super::status::RequestError;
 use super::{CallError, auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
 use crate::agent::{Agent, Candidate, Install};
+use crate::operation;
 use crate::provision::token;
 
 /// How long a caller may take to say what it wants.
@@ -129,14 +130,12 @@ impl ProvisioningService for ProvisioningHandler {
         &self,
         request: Request<v1::StreamCaptureRequest>,
     ) -> Result<Response<Self::StreamCaptureStream>, Status> {
-        let caller = auth::caller(&request);
+        // A stream is read once, so that there is nothing to find again.
+        let id = operation::Request::once(auth::caller(&request), Method::ProvisioningServiceStreamCapture.path());
         let (request, encoding) =
             convert::stream_capture_request(request.into_inner()).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let streamed = blocking(move || {
-            agent.stream_capture((caller, Method::ProvisioningServiceStreamCapture.path()), &request, encoding)
-        })
-        .await?;
+        let streamed = blocking(move || agent.stream_capture(&id, &request, encoding)).await?;
         follow(&streamed.operation);
         Ok(Response::new(capture::carry(streamed)))
     }
