@@ -74,14 +74,20 @@ async fn capture(client: &Client, disk: &LoopDisk, repository: &str, name: &str)
 #[tokio::test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 async fn a_capture_that_has_no_room_no_right_or_no_name_leaves_no_image() {
-    let (small, one) = (Mounted::of(4 * MIB), tempfile::tempdir().expect("directory"));
+    let directory = || tempfile::tempdir().expect("directory");
+    let (small, one, large) = (Mounted::of(4 * MIB), directory(), directory());
     init(&small.path(), Format::default()).await;
+    init(&large.path().display().to_string(), Format::default()).await;
     init(&one.path().display().to_string(), Format { max_private_images: 1, ..Format::default() }).await;
     let format = fs::read(one.path().join("repository.json")).expect("format");
     let liar = Liar::serve([("repository.json", Lie::File(format))]);
     let table = |name: &str, place: &str| format!("[repositories.{name}]\nlocation = {place:?}\nretry_seconds = 1\n");
-    let tables =
-        [table("small", &small.path()), table("one", &one.path().display().to_string()), table("web", &liar.url())];
+    let tables = [
+        table("small", &small.path()),
+        table("one", &one.path().display().to_string()),
+        table("large", &large.path().display().to_string()),
+        table("web", &liar.url()),
+    ];
     let rows = Rows::start(&tables.concat());
     let (client, disk) = (rows.client("operator").await, LoopDisk::new(16 * MIB));
     disk.fill(&mut Seed::quiet(116));
@@ -124,7 +130,7 @@ async fn a_capture_that_has_no_room_no_right_or_no_name_leaves_no_image() {
     let lba: u64 = fault.metadata["lba"].parse().expect("a number");
     assert!((8 * MIB / 512..16 * MIB / 512).contains(&lba), "130: which one: {lba}");
     drop(answers);
-    assert_eq!(refused(&capture(&client, &disk, "small", "b").await).0, Code::DataLoss, "130: into a repository");
+    assert_eq!(refused(&capture(&client, &disk, "large", "b").await).0, Code::DataLoss, "130: into a repository");
     rows.after("130").await;
 }
 
