@@ -120,7 +120,7 @@ impl Agent {
     /// Goes on with an operation of an agent before this one, which has noted it.
     ///
     /// # Errors
-    /// If the disk cannot be had. Then it waits still.
+    /// If the disk cannot be had; the operation waits still then. If it cannot be audited, which ends it.
     pub(super) fn begin_again<D>(
         self: &Arc<Self>,
         operation: Uuid,
