@@ -389,19 +389,22 @@ fn qcow2_that_reaches_beyond_its_file_or_is_not_understood_is_refused() {
     assert_eq!(qcow2_refusal(zstd), Qcow2Refusal::Compression);
     let extended = "create -q -f qcow2 -o extended_l2=on qcow2 1M";
     assert_eq!(qcow2_refusal(extended), Qcow2Refusal::ExtendedL2);
-    let luks = "create -q -f qcow2 --object secret,id=s,data=secret \
-                -o encrypt.format=luks,encrypt.key-secret=s,encrypt.iter-time=10 qcow2 1M";
-    assert_eq!(qcow2_refusal(luks), Qcow2Refusal::Encrypted { method: 2 });
+    let aes = "create -q -f qcow2 --object secret,id=s,data=secret \
+               -o encrypt.format=aes,encrypt.key-secret=s qcow2 1M";
+    assert_eq!(qcow2_refusal(aes), Qcow2Refusal::Encrypted { method: 1 });
 }
 
 #[test]
 fn impossible_qcow2_headers_are_refused() {
     let fixture = Fixture::of_len(MIB);
-    let fields: [(u64, &[u8], Qcow2Refusal); 11] = [
+    let fields: [(u64, &[u8], Qcow2Refusal); 12] = [
         (4, &[0, 0, 0, 1], Qcow2Refusal::Version { version: 1 }),
         (4, &[0, 0, 0, 4], Qcow2Refusal::Version { version: 4 }),
         (20, &[0, 0, 0, 8], Qcow2Refusal::Field { field: "cluster_bits", value: 8 }),
         (20, &[0, 0, 0, 22], Qcow2Refusal::Field { field: "cluster_bits", value: 22 }),
+        // LUKS, as far as anybody reads before the refusal. qemu-img, which could make a whole one, first measures how fast the
+        // processor is, and gives up where CPU time is counted in coarse steps.
+        (32, &[0, 0, 0, 2], Qcow2Refusal::Encrypted { method: 2 }),
         // A disk of 16 EiB with an L1 table for 1 MiB, and an L1 table of 32 GiB.
         (24, &[0xff; 8], Qcow2Refusal::Field { field: "l1_size", value: 1 }),
         (36, &[0xff; 4], Qcow2Refusal::Field { field: "l1_size", value: 0xffff_ffff }),
