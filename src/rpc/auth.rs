@@ -1,13 +1,10 @@
-//! Who may call what: the layer before all services. It knows the peer of the connection and the path of the method.
+//! Who may call what, by the peer of the connection and the path of the method.
 
-use std::task::{Context, Poll};
-
-use futures_util::future::BoxFuture;
 use http::header::CONTENT_TYPE;
-use http::{HeaderValue, StatusCode};
+use http::{Extensions, HeaderValue, StatusCode};
+use tokio::sync::OwnedSemaphorePermit;
 use tonic::body::Body;
 use tonic::{Request, Status};
-use tower::{Layer, Service};
 
 use super::peer::{Peer, Who};
 use super::refuse;
@@ -58,8 +55,13 @@ fn check(peer: Option<&Peer>, path: &str) -> Result<(), AccessError> {
 
 /// Who calls.
 pub(super) fn caller<T>(request: &Request<T>) -> Caller {
+    caller_of(request.extensions())
+}
+
+/// Who calls, by what the connection has told of them.
+pub(super) fn caller_of(known: &Extensions) -> Caller {
     let nobody = || Caller { name: "unknown".to_owned(), ..Caller::default() };
-    request.extensions().get::<Peer>().map_or_else(nobody, Peer::caller)
+    known.get::<Peer>().map_or_else(nobody, Peer::caller)
 }
 
 /// What the caller may do, for [`check_overrides`].
@@ -99,58 +101,27 @@ fn not_grpc<B>(request: &http::Request<B>) -> Option<StatusCode> {
     }
 }
 
-/// The layer.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct AccessLayer;
-
-impl<S> Layer<S> for AccessLayer {
-    type Service = Access<S>;
-
-    fn layer(&self, inner: S) -> Access<S> {
-        Access { inner }
-    }
+/// Whether a call goes on to its method.
+#[derive(Debug)]
+pub(super) enum Entry {
+    /// It does. It counts as one of its connection's for as long as this is kept.
+    Passed(OwnedSemaphorePermit),
+    /// This is its answer.
+    Refused(http::Response<Body>),
 }
 
-/// What stands before a service.
-#[derive(Debug, Clone)]
-pub(super) struct Access<S> {
-    inner: S,
-}
-
-impl<S> Service<http::Request<Body>> for Access<S>
-where
-    S: Service<http::Request<Body>, Response = http::Response<Body>>,
-    S::Future: Send + 'static,
-    S::Error: Send + 'static,
-{
-    type Response = http::Response<Body>;
-    type Error = S::Error;
-    type Future = BoxFuture<'static, Result<http::Response<Body>, S::Error>>;
-
-    fn poll_ready(&mut self, context: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.inner.poll_ready(context)
+/// Lets a call go on to its method, or refuses it.
+pub(super) fn enter(request: &http::Request<Body>) -> Entry {
+    if let Some(status) = not_grpc(request) {
+        let mut answer = http::Response::new(Body::empty());
+        *answer.status_mut() = status;
+        return Entry::Refused(answer);
     }
-
-    fn call(&mut self, request: http::Request<Body>) -> Self::Future {
-        if let Some(status) = not_grpc(&request) {
-            let mut answer = http::Response::new(Body::empty());
-            *answer.status_mut() = status;
-            return Box::pin(std::future::ready(Ok(answer)));
-        }
-        let peer = request.extensions().get::<Peer>();
-        let call =
-            check(peer, request.uri().path()).and_then(|()| peer.and_then(Peer::begin_call).ok_or(AccessError::Calls));
-        match call {
-            Ok(permit) => {
-                let answer = self.inner.call(request);
-                Box::pin(async move {
-                    let answer = answer.await;
-                    drop(permit);
-                    answer
-                })
-            }
-            Err(error) => Box::pin(std::future::ready(Ok(refuse(&error).into_http()))),
-        }
+    let peer = request.extensions().get::<Peer>();
+    let passed = check(peer, request.uri().path());
+    match passed.and_then(|()| peer.and_then(Peer::begin_call).ok_or(AccessError::Calls)) {
+        Ok(permit) => Entry::Passed(permit),
+        Err(error) => Entry::Refused(refuse(&error).into_http()),
     }
 }
 

@@ -20,15 +20,15 @@ const OTHER: &str = "other";
 /// The code of answers that have none, for they are no gRPC.
 const NOT_GRPC: &str = "NOT_GRPC";
 
-/// A call. Whoever drops it before it has a code has gone away.
+/// The measure of a call. Whoever drops it before it has a code has gone away.
 #[derive(Debug)]
-pub(super) struct Call {
+pub(super) struct Measure {
     method: &'static str,
     begin: Instant,
     code: &'static str,
 }
 
-impl Call {
+impl Measure {
     /// Of a path, from now on.
     pub(super) fn begin(path: &str) -> Self {
         let method = Method::of(path).map_or(OTHER, |method| method.path().trim_start_matches('/'));
@@ -45,7 +45,7 @@ impl Call {
             self.end(name(code));
             response
         } else if response.status() == StatusCode::OK {
-            response.map(|body| Body::new(Measured { body, call: Some(self) }))
+            response.map(|body| Body::new(Measured { body, measure: Some(self) }))
         } else {
             self.end(NOT_GRPC);
             response
@@ -53,7 +53,7 @@ impl Call {
     }
 }
 
-impl Drop for Call {
+impl Drop for Measure {
     fn drop(&mut self) {
         metrics::call_ended(self.method, self.code, self.begin.elapsed());
     }
@@ -89,7 +89,7 @@ const fn name(code: Code) -> &'static str {
 /// The body of an answer, whose trailers say how the call ended.
 struct Measured {
     body: Body,
-    call: Option<Call>,
+    measure: Option<Measure>,
 }
 
 impl Measured {
@@ -99,9 +99,9 @@ impl Measured {
             Err(status) => Some(status.code()),
         };
         if let Some(code) = code
-            && let Some(call) = self.call.take()
+            && let Some(measure) = self.measure.take()
         {
-            call.end(name(code));
+            measure.end(name(code));
         }
     }
 }
@@ -133,16 +133,16 @@ mod tests {
     use http_body_util::{BodyExt as _, Full};
     use tonic::body::Body;
 
-    use super::{Call, NOT_GRPC, OTHER, code, name};
+    use super::{Measure, NOT_GRPC, OTHER, code, name};
     use crate::rpc::method::Method;
 
     #[test]
     fn methods_that_there_are_not_share_one_name() {
         for path in ["/", "/no/such", "/grpc.health.v1.Health/check"] {
-            assert_eq!(Call::begin(path).method, OTHER);
+            assert_eq!(Measure::begin(path).method, OTHER);
         }
         for method in Method::ALL {
-            assert_eq!(format!("/{}", Call::begin(method.path()).method), method.path());
+            assert_eq!(format!("/{}", Measure::begin(method.path()).method), method.path());
         }
     }
 
@@ -151,7 +151,7 @@ mod tests {
         let mut response = http::Response::new(Body::empty());
         *response.status_mut() = http::StatusCode::METHOD_NOT_ALLOWED;
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
-        ::metrics::with_local_recorder(&recorder, || drop(Call::begin("/no/such").follow(response)));
+        ::metrics::with_local_recorder(&recorder, || drop(Measure::begin("/no/such").follow(response)));
         assert!(recorder.handle().render().contains(&format!("code=\"{NOT_GRPC}\"")));
     }
 
@@ -171,10 +171,10 @@ mod tests {
         let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
         let runtime = tokio::runtime::Builder::new_current_thread().build().expect("runtime");
         ::metrics::with_local_recorder(&recorder, || {
-            let whole = Call::begin("/grpc.health.v1.Health/Check").follow(answer(Some("9")));
+            let whole = Measure::begin("/grpc.health.v1.Health/Check").follow(answer(Some("9")));
             let body = runtime.block_on(whole.into_body().collect()).expect("a body");
             assert_eq!(code(body.trailers().expect("trailers")).map(name), Some("FAILED_PRECONDITION"));
-            drop(Call::begin("/grpc.health.v1.Health/Watch").follow(answer(Some("0"))));
+            drop(Measure::begin("/grpc.health.v1.Health/Watch").follow(answer(Some("0"))));
         });
         let page = recorder.handle().render();
         for (method, code) in [("Check", "FAILED_PRECONDITION"), ("Watch", "CANCELLED")] {

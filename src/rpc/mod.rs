@@ -3,6 +3,7 @@
 //! Nothing here hashes, reads or writes a disk: that is the work of threads behind a bounded channel.
 
 mod auth;
+mod call;
 mod capture;
 pub mod compatibility;
 mod convert;
@@ -14,7 +15,6 @@ pub mod listen;
 mod measure;
 mod method;
 mod operations;
-mod panic;
 pub mod peer;
 mod provisioning;
 mod push;
@@ -22,7 +22,6 @@ pub mod role;
 pub mod self_call;
 pub mod server;
 pub mod status;
-mod trace;
 mod view;
 mod watch;
 

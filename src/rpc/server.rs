@@ -9,12 +9,11 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 
-use super::auth::AccessLayer;
+use super::call::CallLayer;
 use super::disk::DiskHandler;
 use super::host::HostHandler;
 use super::listen::{Listeners, TlsError};
 use super::operations::OperationsHandler;
-use super::panic::PanicLayer;
 use super::proto::DESCRIPTORS;
 use super::proto::longrunning::operations_server::OperationsServer;
 use super::proto::v1::disk_service_server::DiskServiceServer;
@@ -22,7 +21,6 @@ use super::proto::v1::host_service_server::HostServiceServer;
 use super::proto::v1::operation_service_server::OperationServiceServer;
 use super::proto::v1::provisioning_service_server::ProvisioningServiceServer;
 use super::provisioning::{BySize, ProvisioningHandler};
-use super::trace::TraceLayer;
 use super::watch::WatchHandler;
 use crate::agent::Agent;
 use crate::image::group::MAX_GROUP_BYTES;
@@ -93,9 +91,7 @@ pub async fn serve(agent: Arc<Agent>, listeners: Listeners, stop: CancellationTo
     let provisioning = Arc::new(ProvisioningHandler(agent.clone()));
     let sized = |most| ProvisioningServiceServer::from_arc(provisioning.clone()).max_decoding_message_size(most);
     limits(Server::builder())
-        .layer(TraceLayer)
-        .layer(PanicLayer)
-        .layer(AccessLayer)
+        .layer(CallLayer)
         .add_service(health_service.max_decoding_message_size(MAX_MESSAGE))
         .add_service(reflection.max_decoding_message_size(MAX_MESSAGE))
         .add_service(HostServiceServer::new(HostHandler(agent.clone())).max_decoding_message_size(MAX_MESSAGE))
