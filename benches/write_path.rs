@@ -212,6 +212,7 @@ impl Bench {
             http: HttpAccess::default(),
             inspection: InspectionSettings::off(),
             tokens: PlanTokens::default(),
+            stream_stall: Duration::from_secs(120),
             resources: Resources {
                 memory_bytes: MEMORY_BYTES.max(WORKER_BYTES * workers as u64),
                 workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),

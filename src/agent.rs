@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -156,6 +157,8 @@ pub struct Agent {
     pub tokens: PlanTokens,
     /// Memory and threads of one operation.
     pub resources: Resources,
+    /// How long a push or a streamed capture may stand still for its caller.
+    pub stream_stall: Duration,
     /// The time of day.
     pub clock: SharedClock,
 }
@@ -173,16 +176,21 @@ impl std::fmt::Debug for SharedClock {
 impl Planned {
     /// What is to begin: by which request, and if the agent is to fetch the image, which one and how it goes on.
     fn intent<'a>(&'a self, request: &'a Request, name: Option<String>, pull: Option<Pending>) -> Intent<'a> {
-        let ImageSpec { root, layout, .. } = self.plan.image;
-        let root = root.map(|root| blake3::Hash::from_bytes(root).to_hex().to_string());
         Intent {
             request,
             kind: OperationKind::Install,
             disk: &self.plan.disk,
-            image: AuditedImage { root, size_bytes: Some(layout.len_bytes()), name },
+            image: self.audited(name),
             overridden: self.judgement.overridden(),
             pull,
         }
+    }
+
+    /// The image, as far as it is known; `name` says where it is, if the agent is to fetch it.
+    fn audited(&self, name: Option<String>) -> AuditedImage {
+        let ImageSpec { root, layout, .. } = self.plan.image;
+        let root = root.map(|root| blake3::Hash::from_bytes(root).to_hex().to_string());
+        AuditedImage { root, size_bytes: Some(layout.len_bytes()), name }
     }
 }
 

@@ -30,6 +30,8 @@ pub const MIN_MEMORY_BUDGET: u64 = 32 << 20;
 pub const MAX_WRITE_WORKERS: usize = 256;
 /// Longest drain, in seconds.
 pub const MAX_DRAIN_SECONDS: u64 = 3600;
+/// Longest time that a caller's stream may stand still, in seconds.
+pub const MAX_STREAM_STALL_SECONDS: u64 = 3600;
 /// Longest configuration file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 20;
 
@@ -66,6 +68,9 @@ pub struct Config {
     /// How long a stopping agent waits for its operations, in seconds.
     #[serde(deserialize_with = "drain_seconds")]
     pub drain_seconds: u64,
+    /// How long a push or a streamed capture may stand still for its caller before it is ended, in seconds; at least 1.
+    #[serde(deserialize_with = "stream_stall_seconds")]
+    pub stream_stall_seconds: u64,
     /// The repositories that images are pulled from and captured to, by the names that callers use.
     pub repositories: BTreeMap<String, Settings>,
     /// What URLs of images that callers give must be below; none is allowed without.
@@ -130,6 +135,7 @@ impl Default for Config {
             metrics: MetricsTable::default(),
             otel: None,
             drain_seconds: 80,
+            stream_stall_seconds: 120,
             repositories: BTreeMap::new(),
             allowed_urls: AllowedUrls::default(),
             http: HttpTable::default(),
@@ -242,6 +248,12 @@ fn drain_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::E
     if short { Ok(seconds) } else { Err(D::Error::custom(format!("the drain is longer than {MAX_DRAIN_SECONDS} s"))) }
 }
 
+fn stream_stall_seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    let seconds = u64::deserialize(deserializer)?;
+    let fits = (1..=MAX_STREAM_STALL_SECONDS).contains(&seconds);
+    if fits { Ok(seconds) } else { Err(D::Error::custom(format!("not from 1 to {MAX_STREAM_STALL_SECONDS} s"))) }
+}
+
 /// A number of bytes: an integer, or a text as `64MiB`.
 struct Bytes;
 
@@ -299,7 +311,8 @@ mod tests {
         assert_eq!(config.state_dir, Path::new("/var/lib/bms-agent"));
         assert_eq!(config.memory_budget, 64 << 20);
         assert!(!config.allow_loop_devices);
-        assert_eq!((config.write_workers, config.log.as_str(), config.drain_seconds), (None, "info", 80));
+        assert_eq!((config.write_workers, config.log.as_str()), (None, "info"));
+        assert_eq!((config.drain_seconds, config.stream_stall_seconds), (80, 120));
     }
 
     #[test]
@@ -307,6 +320,7 @@ mod tests {
         let config = load(
             "socket = \"/tmp/a.sock\"\nstate_dir = \"/srv/state\"\nmemory_budget = \"128MiB\"\nallow_loop_devices = true\n\
              write_workers = 4\nlog = \"debug,h2=warn\"\nlog_format = \"json\"\ndrain_seconds = 0\n\
+             stream_stall_seconds = 9\n\
              allowed_urls = [\"https://images.example/os/\"]\n\
              [http]\nca = \"/etc/ca.pem\"\nproxy = \"http://proxy:3128\"\nretry_seconds = 7\n\
              [repositories.main]\nlocation = \"/srv/images\"\n\
@@ -337,6 +351,7 @@ mod tests {
             metrics: MetricsTable { listen: Some("127.0.0.1:9464".parse().expect("an address")) },
             otel: None,
             drain_seconds: 0,
+            stream_stall_seconds: 9,
             repositories: BTreeMap::from([(
                 "main".to_owned(),
                 Settings::new(Location::Directory("/srv/images".into())),
@@ -378,6 +393,8 @@ mod tests {
             ("write_workers = 257", 1, "write_workers = 257", "more than 256 workers"),
             ("log_format = \"xml\"", 1, "log_format = \"xml\"", "unknown variant `xml`"),
             ("drain_seconds = 3601", 1, "drain_seconds = 3601", "longer than 3600 s"),
+            ("stream_stall_seconds = 0", 1, "stream_stall_seconds = 0", "not from 1 to 3600 s"),
+            ("stream_stall_seconds = 3601", 1, "stream_stall_seconds = 3601", "not from 1 to 3600 s"),
             ("allowed_urls = [\"https://a/\", \"b\"]", 1, "allowed_urls = [\"https://a/\", \"b\"]", "prefix 2"),
             ("[metrics]\nlisten = \"0.0.0.0:9464\"", 2, "listen = \"0.0.0.0:9464\"", "loopback addresses alone"),
             ("[http]\nretries = 3", 2, "retries = 3", "unknown field `retries`"),

@@ -249,6 +249,7 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
             memory_bytes: config.memory_budget,
             workers: NonZeroUsize::new(workers).unwrap_or(NonZeroUsize::MIN),
         },
+        stream_stall: Duration::from_secs(config.stream_stall_seconds),
         clock,
     })
 }

@@ -125,12 +125,13 @@ impl Agent {
         self: &Arc<Self>,
         operation: Uuid,
         disk: &Disk,
+        image: AuditedImage,
         open: impl FnOnce(&Disk) -> Result<D, GuardError>,
     ) -> Result<(Work, D), AgentError> {
         // The disk first: a hold that is let go of ends the operation, and says less well why.
         let device = open(disk)?;
         let running = self.registry.resume(operation, disk)?;
-        if let Err(error) = self.audit_begin(running.operation(), disk, AuditedImage::default(), &[]) {
+        if let Err(error) = self.audit_begin(running.operation(), disk, image, &[]) {
             running.finish(Err(Failure::from(&error)));
             return Err(error.into());
         }
@@ -197,11 +198,12 @@ impl Agent {
     /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
     /// before it has ended.
     pub fn cancel(&self, operation: &Operation, caller: &Caller) {
+        // First of all: a state directory that hangs keeps nobody from stopping what writes their disk.
+        operation.cancel.cancel();
         self.audit_cancel(operation, caller);
         if let Err(error) = self.journal.give_up(operation.id) {
             tracing::error!(error = %crate::text::chain(&error), "a cancelled install may go on after a restart");
         }
-        operation.cancel.cancel();
         // Whoever asks next sees that it is to end.
         operation.publish();
     }

@@ -233,11 +233,12 @@ impl Agent {
         }
         let image = pending.image().ok_or(AgentError::Rebooted)?;
         let (runtime, fetch) = self.fetch(&pending.source, image.layout)?;
-        let (selector, options) = (pending.disk.parse()?, pending.options());
+        let (selector, options, name) = (pending.disk.parse()?, pending.options(), pending.source.to_string());
         let Pending { inspection, admission, .. } = pending;
         let planned = self.plan(&InstallRequest { selector, image, options, inspection, admission })?;
         let open = |disk: &Disk| guard::open_for_writing(&self.discovery, disk);
-        let (work, device) = self.begin_again(operation.id, &planned.plan.disk, open)?;
+        let image = planned.audited(Some(name));
+        let (work, device) = self.begin_again(operation.id, &planned.plan.disk, image, open)?;
         let intake = self.start_install(work, device, &planned)?;
         spawn_fetch(runtime, fetch, intake, operation.span())
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::num::NonZeroUsize;
 use std::sync::Arc;
+use std::time::Duration;
 
 use uuid::Uuid;
 
@@ -47,6 +48,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
         inspection: InspectionSettings::off(),
         tokens: PlanTokens::default(),
         resources: Resources { memory_bytes: 32 << 20, workers: NonZeroUsize::MIN },
+        stream_stall: Duration::from_secs(120),
         clock: SharedClock(clock),
     })
 }

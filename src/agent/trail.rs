@@ -5,6 +5,7 @@ use crate::audit::{AuditError, AuditedDisk, AuditedImage, Bytes, Ending, Event, 
 use crate::disk::discovery::Disk;
 use crate::operation::{Caller, Failure, Operation, Outcome};
 use crate::reason::Reason;
+
 impl Agent {
     /// Writes that the agent has started, or stops. What cannot be written is logged: the next operation is refused then.
     pub fn audit_life(&self, kind: Kind) {

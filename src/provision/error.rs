@@ -124,6 +124,16 @@ pub enum ProvisionError {
         /// Bytes that had arrived.
         received_bytes: u64,
     },
+    /// The source is there, but says nothing.
+    #[error(
+        "nothing came from the source for {seconds} s, and nothing was left to do; disk {disk} keeps what was written, and has no boot region"
+    )]
+    Stalled {
+        /// Kernel name of the disk.
+        disk: String,
+        /// For how long.
+        seconds: u64,
+    },
     /// Read-back found something else than was written.
     #[error("disk {disk} does not hold at byte {offset} what was written there")]
     ReadBack {
@@ -216,7 +226,7 @@ impl DomainError for ProvisionError {
             Self::OffersDigest { .. } => Reason::OffersDigestMismatch,
             Self::Root { .. } => Reason::RootMismatch,
             Self::Incomplete { .. } => Reason::PushIncomplete,
-            Self::Interrupted { .. } => Reason::PushInterrupted,
+            Self::Interrupted { .. } | Self::Stalled { .. } => Reason::PushInterrupted,
             Self::ReadBack { .. } => Reason::ReadBackMismatch,
             Self::Unreadable { .. } => Reason::CaptureUnreadable,
             Self::Unfit { .. } => Reason::ImageUnfit,
@@ -258,6 +268,7 @@ impl DomainError for ProvisionError {
             Self::Interrupted { disk, received_bytes } => {
                 vec![("disk", disk.clone()), ("receivedBytes", received_bytes.to_string())]
             }
+            Self::Stalled { disk, seconds } => vec![("disk", disk.clone()), ("seconds", seconds.to_string())],
             Self::ReadBack { disk, offset } => vec![("disk", disk.clone()), ("offset", offset.to_string())],
             Self::Unreadable { disk, offset, lba, .. } => {
                 vec![("disk", disk.clone()), ("offset", offset.to_string()), ("lba", lba.to_string())]

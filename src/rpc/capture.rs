@@ -1,6 +1,9 @@
 //! Carries a capture to its caller. Nothing is hashed or compressed here; payloads are handed on as they came.
 
+use std::time::Duration;
+
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::SendTimeoutError;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Status;
 
@@ -13,14 +16,14 @@ use crate::provision::feed::{Encoding, Offered};
 
 type Answer = Result<v1::StreamCaptureResponse, Status>;
 
-/// Hands on what is captured until the capture ends, or the caller goes away, which ends it.
-pub(super) fn carry(streamed: Streamed) -> ReceiverStream<Answer> {
+/// Hands on what is captured until the capture ends, or the caller goes away or reads nothing for `stall`, which ends it.
+pub(super) fn carry(streamed: Streamed, stall: Duration) -> ReceiverStream<Answer> {
     let Streamed { operation, events } = streamed;
     // What waits for the network is bounded by the other channel.
     let (answer, answers) = mpsc::channel(1);
     tokio::spawn(async move {
         // A caller that does not read must not hold up what is cancelled.
-        operation.cancel.run_until_cancelled(pump(&answer, events, &operation)).await;
+        operation.cancel.run_until_cancelled(pump(&answer, events, &operation, stall)).await;
         if let Some((_, Err(failure))) = &operation.ended().await.end {
             // If the caller is gone, nobody wants to know.
             answer.send(Err(status::failure_status(failure))).await.ok();
@@ -29,7 +32,12 @@ pub(super) fn carry(streamed: Streamed) -> ReceiverStream<Answer> {
     ReceiverStream::new(answers)
 }
 
-async fn pump(answer: &mpsc::Sender<Answer>, mut events: mpsc::Receiver<CaptureEvent>, operation: &Operation) {
+async fn pump(
+    answer: &mpsc::Sender<Answer>,
+    mut events: mpsc::Receiver<CaptureEvent>,
+    operation: &Operation,
+    stall: Duration,
+) {
     while let Some(event) = events.recv().await {
         let message = match event {
             CaptureEvent::Begun(begun) => Message::Begun(self::begun(operation, *begun)),
@@ -39,8 +47,14 @@ async fn pump(answer: &mpsc::Sender<Answer>, mut events: mpsc::Receiver<CaptureE
                 offers_digest: offers_digest.to_vec(),
             }),
         };
-        if answer.send(Ok(v1::StreamCaptureResponse { message: Some(message) })).await.is_err() {
-            return;
+        let message = v1::StreamCaptureResponse { message: Some(message) };
+        match answer.send_timeout(Ok(message), stall).await {
+            Ok(()) => {}
+            Err(SendTimeoutError::Closed(_)) => return,
+            Err(SendTimeoutError::Timeout(_)) => {
+                let (operation, seconds) = (operation.name(), stall.as_secs());
+                return tracing::warn!(operation, seconds, "the caller of a capture reads nothing: it is given up");
+            }
         }
     }
 }

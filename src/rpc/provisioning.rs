@@ -137,7 +137,7 @@ impl ProvisioningService for ProvisioningHandler {
         let agent = self.0.clone();
         let streamed = blocking(move || agent.stream_capture(&id, &request, encoding)).await?;
         follow(&streamed.operation);
-        Ok(Response::new(capture::carry(streamed)))
+        Ok(Response::new(capture::carry(streamed, self.0.stream_stall)))
     }
 
     async fn inspect_image(
@@ -188,7 +188,8 @@ impl ProvisioningService for ProvisioningHandler {
             Install::Known(operation) => push::answer_known(operation),
             Install::Begun { operation, planned, intake } => {
                 follow(&operation);
-                push::carry_on(operation, view::plan(&planned, None), intake, messages)
+                let plan = view::plan(&planned, None);
+                push::carry_on(operation, plan, intake, messages, self.0.stream_stall)
             }
         };
         Ok(Response::new(answers))

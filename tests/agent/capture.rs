@@ -216,6 +216,24 @@ async fn a_caller_that_goes_away_cancels_its_capture() {
     drop(OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.node()).expect("free again"));
 }
 
+#[tokio::test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+async fn a_caller_that_stays_but_does_not_read_loses_its_capture() {
+    let daemon = Daemon::start_with("allow_loop_devices = true\nstream_stall_seconds = 1");
+    let (reader, watcher) = (Client::connect(&daemon).await, Client::connect(&daemon).await);
+    let disk = LoopDisk::new(256 * MIB);
+    disk.fill(&mut Seed::quiet(25));
+    let request =
+        StreamCaptureRequest { disk: Some(disk.wire_selector()), bit_exact: true, ..StreamCaptureRequest::default() };
+    let mut answers = reader.provisioning().stream_capture(request).await.expect("begun").into_inner();
+    let first = answers.message().await.expect("an answer");
+    let Some(StreamCaptureResponse { message: Some(Message::Begun(begun)) }) = first else { panic!("{first:?}") };
+    let fault = outcome(watcher.ended(&begun.operation).await).expect_err("given up");
+    assert_eq!(fault.reason, "OPERATION_CANCELLED");
+    drop(OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.node()).expect("free again"));
+    drop(answers);
+}
+
 /// How a file system is made, mounted and checked, each time with the device or file at the end.
 struct FileSystem {
     name: &'static str,

@@ -169,6 +169,29 @@ async fn a_broken_push_is_continued_by_the_next_one() {
     assert_eq!(disk.hash(image.len()), image.root());
 }
 
+/// Its connection is alive, and so it would hold the disk and one of the few places for as long as it likes.
+#[tokio::test]
+#[ignore = "needs root and loop devices: tests/run.sh"]
+async fn a_push_that_stands_still_is_ended_and_lets_go_of_its_disk() {
+    let daemon = Daemon::start_with("allow_loop_devices = true\nstream_stall_seconds = 1");
+    let client = Client::connect(&daemon).await;
+    let mut seed = Seed::quiet(26);
+    let (image, disk) = (Image::new(8 * MIB, &mut seed), LoopDisk::new(16 * MIB));
+    disk.fill(&mut seed);
+    let groups = image.data_groups();
+    let push = client.push(begin(&image, &disk)).await.expect("accepted");
+    push.offer_all(&image).await;
+    push.send_groups(&image, groups[..groups.len() / 2].iter().copied()).await;
+    let fault = outcome(client.ended(&push.operation).await).expect_err("nothing more came");
+    assert_eq!((fault.code, fault.reason.as_str()), (Code::Unavailable, "PUSH_INTERRUPTED"));
+    assert_eq!(fault.metadata["seconds"], "1");
+    let marker = client.disk(&disk).await.interrupted_install.expect("a marker");
+    assert_eq!(marker.reason, "PUSH_INTERRUPTED");
+    assert!(!disk.is_bootable());
+    daemon.install(&image.path(), &disk, &[]).done();
+    assert_eq!(disk.hash(image.len()), image.root());
+}
+
 #[tokio::test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 async fn an_install_completes_without_its_client_once_that_has_finished() {

@@ -248,7 +248,13 @@ const ROWS: &[(u16, &[Proof])] = &[
             Elsewhere("a_network_that_breaks_only_delays"),
         ],
     ),
-    (88, &[Elsewhere("a_server_that_stays_dead_or_sends_a_byte_a_second_ends_an_install_in_time")]),
+    (
+        88,
+        &[
+            Elsewhere("a_server_that_stays_dead_or_sends_a_byte_a_second_ends_an_install_in_time"),
+            Elsewhere("a_push_that_stands_still_is_ended_and_lets_go_of_its_disk"),
+        ],
+    ),
     (89, &[Here]),
     (90, &[Here, Elsewhere("a_server_that_knows_no_ranges_sends_again_what_is_not_taken_twice")]),
     (91, &[Elsewhere("an_image_is_judged_for_this_server_for_another_and_before_it_is_written")]),
