@@ -1,6 +1,8 @@
 //! Why a connection was closed before its first call, in words for metrics.
 
 use std::io;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use rustls::{CertificateError, Error as TlsFailure};
 
@@ -98,10 +100,28 @@ impl Cause {
     }
 }
 
+/// Lets few lines of a log through: what strangers do must not push out of it what the agent does. Metrics count all.
+#[derive(Debug, Default)]
+pub(super) struct Sparingly(Mutex<Option<(Instant, u32)>>);
+
+impl Sparingly {
+    /// Lines in a second.
+    const MOST: u32 = 10;
+
+    /// Whether one more line may be written now.
+    pub(super) fn may_tell(&self) -> bool {
+        let mut told = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let this_second = told.filter(|(since, _)| since.elapsed() < Duration::from_secs(1));
+        let (since, lines) = this_second.unwrap_or_else(|| (Instant::now(), 0));
+        *told = Some((since, lines.saturating_add(1)));
+        lines < Self::MOST
+    }
+}
+
 /// Shows all causes before there is one.
 pub fn introduce() {
     metrics::handshake_causes(Listener::Tcp, Cause::ALL.map(Cause::name));
-    metrics::handshake_causes(Listener::Unix, [Cause::TooMany, Cause::NoHttp2].map(Cause::name));
+    metrics::handshake_causes(Listener::Unix, [Cause::TooMany, Cause::Full, Cause::NoHttp2].map(Cause::name));
 }
 
 #[cfg(test)]
@@ -111,7 +131,16 @@ mod tests {
 
     use rustls::{CertificateError, Error as TlsFailure, PeerIncompatible};
 
-    use super::Cause;
+    use super::{Cause, Sparingly};
+
+    #[test]
+    fn of_many_lines_in_a_second_few_are_told() {
+        let sparingly = Sparingly::default();
+        let told = (0..1000).filter(|_| sparingly.may_tell()).count();
+        assert!((10..1000).contains(&told), "{told}");
+        *sparingly.0.lock().expect("lock") = None;
+        assert!(sparingly.may_tell(), "the next second");
+    }
 
     #[test]
     fn a_failed_handshake_says_what_is_wrong_with_the_certificate() {

@@ -14,7 +14,7 @@ use tokio::task::AbortHandle;
 
 use super::identity::{self, Fingerprint};
 use super::limit::Limit;
-use super::refused::Cause;
+use super::refused::{Cause, Sparingly};
 use super::table::TcpTable;
 use super::tls::{Tls, TlsError};
 use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure, hand_on};
@@ -48,6 +48,7 @@ struct Doorman {
     connections: Arc<Semaphore>,
     each: Limit<Fingerprint>,
     strangers: Mutex<VecDeque<AbortHandle>>,
+    told: Sparingly,
     sender: Sender,
 }
 
@@ -90,6 +91,7 @@ impl TcpSockets {
             connections: Arc::new(Semaphore::new(MAX_AUTHENTICATED)),
             each: Limit::default(),
             strangers: Mutex::default(),
+            told: Sparingly::default(),
             sender: sender.clone(),
         });
         for listener in self.listeners {
@@ -141,11 +143,17 @@ impl Doorman {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => {
                 Cause::of(&error).count(Listener::Tcp);
-                return tracing::warn!(%address, %error, "closed a connection in its TLS handshake");
+                if self.told.may_tell() {
+                    tracing::warn!(%address, %error, "closed a connection in its TLS handshake");
+                }
+                return;
             }
             Err(_elapsed) => {
                 Cause::Timeout.count(Listener::Tcp);
-                return tracing::warn!(%address, "closed a connection: its TLS handshake took too long");
+                if self.told.may_tell() {
+                    tracing::warn!(%address, "closed a connection: its TLS handshake took too long");
+                }
+                return;
             }
         };
         let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);

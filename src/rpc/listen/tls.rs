@@ -4,10 +4,11 @@
 use std::io::{self, Read as _};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::errno::Errno;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer};
@@ -82,6 +83,15 @@ pub enum TlsError {
     Identity(#[from] rustls::Error),
 }
 
+impl TlsError {
+    /// Whether it is the agent that lacks something, not the files.
+    fn is_for_the_moment(&self) -> bool {
+        let Self::Unreadable { source, .. } = self else { return false };
+        let errno = source.raw_os_error().map(Errno::from_raw);
+        matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+    }
+}
+
 /// Where the files are.
 #[derive(Debug, Clone)]
 struct Files {
@@ -99,6 +109,8 @@ type Stamp = Option<(u64, u64, i64, i64, u64)>;
 pub(super) struct Tls {
     files: Files,
     current: ArcSwap<ServerConfig>,
+    /// Of the files that were read, or could not be used, last.
+    stamps: Mutex<Vec<Stamp>>,
     asked: Arc<Notify>,
 }
 
@@ -111,8 +123,10 @@ impl Tls {
             client_ca: file(&table.client_ca)?,
             crl: table.crl.as_deref().map(file).transpose()?,
         };
+        // Before they are read: what changes meanwhile is another file than these.
+        let stamps = Mutex::new(files.stamps());
         let current = ArcSwap::new(Arc::new(files.load()?));
-        Ok(Self { files, current, asked: Arc::default() })
+        Ok(Self { files, current, stamps, asked: Arc::default() })
     }
 
     /// For the next connection.
@@ -127,7 +141,6 @@ impl Tls {
 
     /// Reads the files again when they change, or when somebody asks for it.
     pub(super) async fn watch(self: Arc<Self>) {
-        let mut seen = self.files.stamps();
         let mut ticks = tokio::time::interval(LOOK);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         loop {
@@ -136,28 +149,29 @@ impl Tls {
                 () = self.asked.notified() => true,
             };
             let tls = self.clone();
-            let last = seen.clone();
-            let look = tokio::task::spawn_blocking(move || {
-                let now = tls.files.stamps();
-                if asked || now != last {
-                    tls.renew();
-                }
-                now
-            });
-            match look.await {
-                Ok(now) => seen = now,
-                Err(error) => tracing::error!(%error, "cannot look for new certificates"),
+            if let Err(error) = tokio::task::spawn_blocking(move || tls.look(asked)).await {
+                tracing::error!(%error, "cannot look for new certificates");
             }
         }
     }
 
-    fn renew(&self) {
+    fn look(&self, asked: bool) {
+        let now = self.files.stamps();
+        let mut last = self.stamps.lock().unwrap_or_else(PoisonError::into_inner);
+        if !asked && now == *last {
+            return;
+        }
         match self.files.load() {
             Ok(config) => {
                 self.current.store(Arc::new(config));
+                *last = now;
                 tracing::info!("new connections use the certificates that are there now");
             }
             Err(error) => {
+                // Files that are wrong are told once; where the agent had no room to read them, they are tried again.
+                if !error.is_for_the_moment() {
+                    *last = now;
+                }
                 tracing::error!(error = text::chain(&error), "the new certificates are not used; the old ones stay");
             }
         }

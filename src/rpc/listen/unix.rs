@@ -5,10 +5,11 @@ use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use tokio::net::unix::UCred;
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::limit::Limit;
+use super::limit::{Limit, Slot};
 use super::refused::Cause;
 use super::{Connection, MAX_CONNECTIONS, MAX_CONNECTIONS_EACH, Sender, after_failure, hand_on};
 use crate::metrics::{Listener, OpenConnection};
@@ -55,33 +56,63 @@ impl UnixSocket {
 
     /// Accepts until the server is gone.
     pub(in crate::rpc) async fn accept(self, sender: Sender) {
-        let connections = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let each = Limit::default();
+        let rooms = Rooms::default();
         loop {
-            // Who comes when there is no room waits in the kernel's queue.
-            let Ok(room) = connections.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 accepted = self.listener.accept() => accepted,
                 () = sender.closed() => return,
             };
-            match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?.uid(), stream))) {
-                Ok((uid, stream)) => {
-                    let role = self.roles.of(uid);
-                    let most = if role == Some(Role::Admin) { MAX_CONNECTIONS } else { MAX_CONNECTIONS_EACH };
-                    match each.take(uid, most) {
-                        Some(slot) => {
-                            let held = (room, slot, OpenConnection::new(Listener::Unix));
-                            let begun = Connection::begin(stream, Peer::new(Who::User(uid), role), held);
+            match accepted.and_then(|(stream, _)| Ok((stream.peer_cred()?, stream))) {
+                Ok((caller, stream)) => {
+                    let role = self.roles.of(caller.uid());
+                    match rooms.take(caller, role) {
+                        Ok(room) => {
+                            let held = (room, OpenConnection::new(Listener::Unix));
+                            let begun = Connection::begin(stream, Peer::new(Who::User(caller.uid()), role), held);
                             tokio::spawn(hand_on(begun, sender.clone(), Listener::Unix));
                         }
-                        None => {
-                            Cause::TooMany.count(Listener::Unix);
-                            tracing::warn!(uid, "closed a connection: the user has too many");
+                        Err(cause) => {
+                            cause.count(Listener::Unix);
+                            tracing::warn!(uid = caller.uid(), "closed a connection: there are too many");
                         }
                     }
                 }
                 Err(error) => after_failure(&error).await,
             }
         }
+    }
+}
+
+/// The room that there is for connections. Admins have their own: nobody else can keep them out. The agent's own calls need
+/// none: whoever fills the rest must not make it look dead.
+#[derive(Debug)]
+struct Rooms {
+    admins: Arc<Semaphore>,
+    others: Arc<Semaphore>,
+    each: Limit<u32>,
+}
+
+/// The room of one connection.
+type Room = Option<(OwnedSemaphorePermit, Slot<u32>)>;
+
+impl Default for Rooms {
+    fn default() -> Self {
+        let half = || Arc::new(Semaphore::new(MAX_CONNECTIONS / 2));
+        Self { admins: half(), others: half(), each: Limit::default() }
+    }
+}
+
+impl Rooms {
+    fn take(&self, caller: UCred, role: Option<Role>) -> Result<Room, Cause> {
+        if caller.pid().and_then(|pid| u32::try_from(pid).ok()) == Some(std::process::id()) {
+            return Ok(None);
+        }
+        let (rooms, most) = match role {
+            Some(Role::Admin) => (&self.admins, MAX_CONNECTIONS),
+            Some(Role::Operator | Role::Observer) | None => (&self.others, MAX_CONNECTIONS_EACH),
+        };
+        let slot = self.each.take(caller.uid(), most).ok_or(Cause::TooMany)?;
+        let permit = rooms.clone().try_acquire_owned().map_err(|_full| Cause::Full)?;
+        Ok(Some((permit, slot)))
     }
 }
