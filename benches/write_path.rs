@@ -19,7 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bms_agent::agent::{Agent, InspectionSettings, Install, InstallRequest, Journal, SharedClock};
+use bms_agent::agent::{Agent, InspectionSettings, Install, InstallRequest, Journal, Looks, SharedClock};
 use bms_agent::audit::Audit;
 use bms_agent::clock::SystemClock;
 use bms_agent::compatibility::Admission;
@@ -202,6 +202,7 @@ impl Bench {
         let discovery = Discovery { roots: Roots::default(), allow_loop_devices: true, protected_paths: Vec::new() };
         Ok(Arc::new(Agent {
             discovery,
+            looks: Looks::default(),
             survey: Survey::new(Roots::default()),
             aliases: Aliases::built_in()?,
             registry: Arc::new(Registry::new(clock.0.clone())),

@@ -31,6 +31,7 @@ use crate::provision::plan::{ImageSpec, InstallPlan, Options, Seen};
 use crate::provision::record::Records;
 use crate::provision::token::PlanTokens;
 use crate::pull::HttpAccess;
+use crate::reason::{DomainError as _, Reason};
 use crate::repository::Settings;
 
 mod begin;
@@ -39,7 +40,9 @@ mod error;
 mod gate;
 mod inspect;
 mod journal;
+mod looks;
 mod pull;
+mod remains;
 #[cfg(test)]
 mod tests;
 mod trail;
@@ -54,6 +57,7 @@ pub use error::AgentError;
 pub use gate::{Candidate, Compatibility, CompatibilityRequest};
 pub use inspect::{Inspection, InspectionSettings, Subject};
 pub use journal::{Journal, JournalError};
+pub use looks::Looks;
 pub use pull::{Found, ImageSource, PullRequest, Pulled};
 pub use verify::VerifyAgainst;
 
@@ -135,6 +139,8 @@ pub enum Install {
 pub struct Agent {
     /// Finds disks.
     pub discovery: Discovery,
+    /// Looks at disks that have not come back.
+    pub looks: Looks,
     /// Takes stock of the server.
     pub survey: Survey,
     /// Other names for the same hardware.
@@ -205,9 +211,25 @@ impl Agent {
     }
 
     fn survey(&self, disk: &Disk, all: &[Disk]) -> Surveyed {
-        let open = guard::open_for_reading(&self.discovery, disk);
-        let content = open.ok().and_then(|device| probe::look(&device).ok());
-        Surveyed { disk: disk.clone(), refusals: disk.refusals(all), content }
+        let mut refusals = disk.refusals(all);
+        let open = || guard::open_for_reading(&self.discovery, disk).map(|device| probe::look(&device).ok());
+        let content = match self.looks.at(disk.device_number, open) {
+            Some(Ok(content)) => content,
+            Some(Err(error)) => {
+                if error.reason() == Reason::DiskForbidden {
+                    refusals.push(Refusal {
+                        reason: error.reason(),
+                        detail: "the agent's unit has no DeviceAllow= for it".into(),
+                    });
+                }
+                None
+            }
+            None => {
+                tracing::warn!(disk = disk.name, "not looked at: it has not answered for long");
+                None
+            }
+        };
+        Surveyed { disk: disk.clone(), refusals, content }
     }
 
     /// Decides what an install would do.

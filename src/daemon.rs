@@ -11,7 +11,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
-use crate::agent::{Agent, InspectionSettings, Journal, JournalError, SharedClock};
+use crate::agent::{Agent, InspectionSettings, Journal, JournalError, Looks, SharedClock};
 use crate::audit::{self, Audit};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
@@ -45,12 +45,17 @@ mod pulse;
 /// Workers where the configuration names none: enough to keep several requests at a disk, few enough for a small memory
 /// budget.
 const DEFAULT_WORKERS: usize = 4;
+/// Most blocking calls at once: each has a thread, and the unit has a limit for these. More wait for their turn.
+const MAX_BLOCKING_THREADS: usize = 64;
 /// How long calls may still be answered after all operations have ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
 /// The daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
+    /// The server has ended though nobody asked for it.
+    #[error("the server has ended by itself")]
+    ServerEnded,
     /// The state directory cannot be used.
     #[error("cannot use the state directory {}", .path.display())]
     StateDir {
@@ -106,7 +111,7 @@ impl DaemonError {
             Self::Checks(_) | Self::Profile(_) | Self::Profiles(_) | Self::Aliases(_) | Self::User(_) => true,
             Self::Serve(ServeError::Tls(_)) => true,
             Self::StateDir { .. } | Self::Record(_) | Self::Journal(_) | Self::Serve(_) => false,
-            Self::SelfCall(_) | Self::Process(_) | Self::Metrics { .. } => false,
+            Self::SelfCall(_) | Self::ServerEnded | Self::Process(_) | Self::Metrics { .. } => false,
         }
     }
 }
@@ -125,8 +130,12 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     }
     // One thread moves all messages: more of them only pass the bytes around (docs/performance.md). Disk work and
     // hashing have threads of their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(serve(config))
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
+    let ended = runtime.block_on(serve(config));
+    // A look at a disk that hangs holds up no stop.
+    runtime.shutdown_timeout(GOODBYE);
+    ended
 }
 
 async fn serve(config: &Config) -> Result<(), DaemonError> {
@@ -157,7 +166,7 @@ async fn serve(config: &Config) -> Result<(), DaemonError> {
     let mut server = server;
     loop {
         tokio::select! {
-            ended = &mut server => return joined(ended),
+            ended = &mut server => return joined(ended).and(Err(DaemonError::ServerEnded)),
             _ = hangup.recv() => reload.notify_one(),
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
@@ -234,6 +243,7 @@ fn build(config: &Config) -> Result<Agent, DaemonError> {
             allow_loop_devices: config.allow_loop_devices,
             protected_paths: vec![state_dir.clone()],
         },
+        looks: Looks::default(),
         survey: Survey::new(Roots::default()),
         aliases: Aliases::load(&config.compatibility.aliases)?,
         registry: Arc::new(Registry::new(clock.0.clone())),

@@ -74,6 +74,8 @@ reasons! {
     /// Too many calls of one connection at once.
     CallLimit = "CALL_LIMIT", Exhausted, "wait until calls of this connection are answered";
 
+    /// The call took too long, or its caller went away. It has begun nothing.
+    CallTimedOut = "CALL_TIMED_OUT", Unavailable, "try again; if it stays so, a disk, the agent's state directory or a repository hangs: see the agent's log";
     /// No disk matches the selector.
     DiskNotFound = "DISK_NOT_FOUND", NotFound, "compare the selector with `bmsctl disk list`";
     /// Several disks match the selector.
@@ -92,6 +94,8 @@ reasons! {
     DiskProtected = "DISK_PROTECTED", Precondition, "the agent never writes the disk it runs from; select another disk";
     /// The kernel refuses writes to the disk.
     DiskReadOnly = "DISK_READ_ONLY", Precondition, "make it writable in its controller, if it really is the right disk";
+    /// The agent's own sandbox keeps it from the disk.
+    DiskForbidden = "DISK_FORBIDDEN", Precondition, "give the unit a drop-in with DeviceAllow= for disks of this kind, as docs/operations.md shows, if it really is the right disk";
     /// The disk is removable media.
     DiskRemovable = "DISK_REMOVABLE", Precondition, "removable media is never a target; select a built-in disk";
     /// The disk has no capacity.
@@ -227,7 +231,7 @@ reasons! {
     /// A caller cancelled the operation.
     OperationCancelled = "OPERATION_CANCELLED", Cancelled, "begin it again when ready; a cancelled install leaves a disk without a boot region";
     /// The agent ended before the operation did.
-    OperationInterrupted = "OPERATION_INTERRUPTED", Unavailable, "begin it again with a new request id; an install skips what is on the disk already";
+    OperationInterrupted = "OPERATION_INTERRUPTED", Unavailable, "if the agent fetches the image, ask for the operation again when it is back; else begin it again with a new request id: an install skips what is on the disk already";
     /// What was noted of an operation cannot be read.
     OperationRecordDamaged = "OPERATION_RECORD_DAMAGED", DataLoss, "look at the disk with `bmsctl disk list` and `bmsctl verify`: it says itself what is on it";
     /// The agent is stopping.

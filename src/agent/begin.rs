@@ -1,7 +1,7 @@
 //! How operations begin and end: what is noted, in which order, before a disk is touched and before anybody is told.
 //!
 //! Begin: the registry gives the disk, the disk is opened, the journal notes the operation and the audit log who wants it,
-//! durably; only then a thread starts its work. End: the work is done, the audit log and the journal note how it ended, durably;
+//! durably; only then, and if its caller still waits, a thread starts its work. End: the work is done, the audit log and the journal note how it ended, durably;
 //! only then the registry lets go of the disk and tells those who wait. What cannot be noted has not begun, and has not ended well.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::audit::AuditedImage;
 use crate::disk::discovery::Disk;
 use crate::disk::guard::GuardError;
 use crate::operation::registry::{Begun, Running};
-use crate::operation::{Caller, Failure, Operation, OperationKind, Outcome, Request, Snapshot};
+use crate::operation::{Call, Caller, Failure, Operation, OperationKind, Outcome, Request, Snapshot};
 use crate::provision::error::ProvisionError;
 use crate::reason::Reason;
 
@@ -98,8 +98,9 @@ impl Agent {
         let entry = Entry::new(running.operation(), disk, pull);
         let begun = open(disk).map_err(AgentError::from).and_then(|device| {
             self.journal.begin(entry)?;
-            self.audit_begin(running.operation(), disk, image, &overridden).inspect_err(|_| self.unnote(&running))?;
-            Ok(device)
+            let audited = self.audit_begin(running.operation(), disk, image, &overridden);
+            let begun = audited.map_err(AgentError::from).and_then(|()| self.answered(&running, request));
+            begun.inspect_err(|_| self.unnote(&running)).map(|()| device)
         });
         match begun {
             Ok(device) => Ok(Start::Begun(Work::new(self, running), device)),
@@ -108,6 +109,18 @@ impl Agent {
                 Err(error)
             }
         }
+    }
+
+    /// Fails if the caller was told meanwhile that nothing began.
+    fn answered(&self, running: &Running, request: &Request) -> Result<(), AgentError> {
+        if request.call.begin() {
+            return Ok(());
+        }
+        let failure = Err(Failure::from(&AgentError::CallGivenUp));
+        if let Err(error) = self.audit_end(running.operation(), &failure) {
+            tracing::error!(error = %crate::text::chain(&error), "cannot audit that an operation did not begin");
+        }
+        Err(AgentError::CallGivenUp)
     }
 
     /// Takes back what was noted of an operation that does not begin.
@@ -126,7 +139,7 @@ impl Agent {
         operation: Uuid,
         disk: &Disk,
         image: AuditedImage,
-        open: impl FnOnce(&Disk) -> Result<D, GuardError>,
+        open: impl FnOnce(&Disk) -> Result<D, AgentError>,
     ) -> Result<(Work, D), AgentError> {
         // The disk first: a hold that is let go of ends the operation, and says less well why.
         let device = open(disk)?;
@@ -143,7 +156,7 @@ impl Agent {
         let is_cancelled = result.as_ref().is_err_and(|failure| failure.reason == Reason::OperationCancelled);
         // What a stopping agent cancels goes on when it is back, if it can.
         if is_cancelled && self.registry.is_stopping() && self.journal.can_go_on(operation.id) {
-            return result;
+            return Err(goes_on(operation));
         }
         operation.publish();
         let audited = self.audit_end(operation, &result).inspect_err(|error| {
@@ -195,11 +208,13 @@ impl Agent {
         }
     }
 
-    /// Cancels an operation for good: an install that is cancelled does not go on after a restart, even one that comes
-    /// before it has ended.
-    pub fn cancel(&self, operation: &Operation, caller: &Caller) {
-        // First of all: a state directory that hangs keeps nobody from stopping what writes their disk.
-        operation.cancel.cancel();
+    /// Notes who has cancelled an operation, for good: an install that is cancelled does not go on after a restart, even one
+    /// that comes before it has ended. Its work has been told to stop by then, for a state directory may hang.
+    pub fn note_cancel(&self, operation: &Operation, caller: &Caller) {
+        // One more cancel changes nothing.
+        if self.journal.is_given_up(operation.id) {
+            return;
+        }
         self.audit_cancel(operation, caller);
         if let Err(error) = self.journal.give_up(operation.id) {
             tracing::error!(error = %crate::text::chain(&error), "a cancelled install may go on after a restart");
@@ -212,9 +227,12 @@ impl Agent {
     ///
     /// # Errors
     /// If it runs, or the journal cannot be written.
-    pub fn delete(&self, operation: &Operation) -> Result<(), AgentError> {
-        self.registry.forget(operation)?;
-        Ok(self.journal.forget(&[operation.id])?)
+    pub fn delete(&self, operation: &Operation, caller: &Caller) -> Result<(), AgentError> {
+        self.registry.check_ended(operation)?;
+        self.audit_delete(operation, caller)?;
+        self.journal.forget(&[operation.id])?;
+        self.registry.forget(operation);
+        Ok(())
     }
 
     fn forget_expired(&self) {
@@ -263,6 +281,12 @@ fn cancelled(operation: &Operation) -> Failure {
     Failure::from(&ProvisionError::Cancelled { disk: operation.disk.clone() })
 }
 
+/// Of an install that the next agent goes on with.
+fn goes_on(operation: &Operation) -> Failure {
+    let message = format!("the agent stopped; {} goes on by itself when it is back", operation.name());
+    Failure { reason: Reason::OperationInterrupted, message, metadata: vec![("disk".into(), operation.disk.clone())] }
+}
+
 fn interrupted(operation: &Operation) -> Failure {
     let message =
         format!("the agent ended before {} did; disk {} says what is on it", operation.name(), operation.disk);
@@ -270,7 +294,8 @@ fn interrupted(operation: &Operation) -> Failure {
 }
 
 fn damaged(id: Uuid, path: &std::path::Path, error: &std::io::Error) -> Operation {
-    let nobody = Request { id: Uuid::nil(), digest: [0; 32], caller: Caller::default(), method: "" };
+    let nobody =
+        Request { id: Uuid::nil(), digest: [0; 32], caller: Caller::default(), method: "", call: Call::default() };
     let operation = Operation::new(id, OperationKind::Unknown, nobody, String::new(), std::time::UNIX_EPOCH);
     let path = path.display().to_string();
     let message = format!("what was noted of {} in {path} cannot be read: {error}", operation.name());

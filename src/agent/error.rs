@@ -6,6 +6,7 @@ use crate::compatibility::{Incompatible, OverrideInvalid};
 use crate::disk::discovery::DiscoveryError;
 use crate::disk::guard::GuardError;
 use crate::disk::selector::SelectorError;
+use crate::disk::table::TableError;
 use crate::inspect::child::InspectError;
 use crate::inspect::policy::ProfileUnknown;
 use crate::operation::registry::RegistryError;
@@ -94,6 +95,18 @@ pub enum AgentError {
     /// An install cannot go on, for the server was started anew.
     #[error("the server was started anew since, and its disks may be others")]
     Rebooted,
+    /// An install cannot go on, for its disk is somebody else's by now.
+    #[error("disk {disk} was written by somebody else since the agent ended, and is left as it is")]
+    WrittenSince {
+        /// Kernel name of the disk.
+        disk: String,
+    },
+    /// What is on the disk cannot be read.
+    #[error(transparent)]
+    Table(#[from] TableError),
+    /// The caller was told that nothing began, so that nothing may.
+    #[error("the caller does not wait for an answer any more")]
+    CallGivenUp,
     /// There is nothing to verify against.
     #[error("there is no record of a finished install on disk {disk} to compare it with")]
     NoRecord {
@@ -131,7 +144,10 @@ impl AgentError {
             Self::NotInRepository => Err(Reason::RequestMalformed),
             Self::RepositoryUnknown { .. } => Err(Reason::RepositoryUnknown),
             Self::ImageExpired { .. } => Err(Reason::ImageExpired),
+            Self::Table(error) => Ok(error),
             Self::Rebooted => Err(Reason::DiskChanged),
+            Self::WrittenSince { .. } => Err(Reason::OperationInterrupted),
+            Self::CallGivenUp => Err(Reason::CallTimedOut),
             Self::NoRecord { .. } => Err(Reason::VerifyNoRecord),
             Self::Thread { .. } => Err(Reason::OperationLimit),
         }
@@ -145,7 +161,7 @@ impl DomainError for AgentError {
 
     fn metadata(&self) -> Vec<(&'static str, String)> {
         match self {
-            Self::NoRecord { disk } => vec![("disk", disk.clone())],
+            Self::NoRecord { disk } | Self::WrittenSince { disk } => vec![("disk", disk.clone())],
             Self::Incompatible { disk, why } => why.metadata().into_iter().chain([("disk", disk.clone())]).collect(),
             Self::RepositoryUnknown { repository, known } => {
                 vec![("repository", repository.clone()), ("known", known.clone())]
@@ -153,7 +169,7 @@ impl DomainError for AgentError {
             Self::ImageExpired { image, not_after } => {
                 vec![("image", image.clone()), ("notAfter", not_after.to_string())]
             }
-            Self::Rebooted | Self::NotInRepository | Self::Thread { .. } => Vec::new(),
+            Self::Rebooted | Self::NotInRepository | Self::CallGivenUp | Self::Thread { .. } => Vec::new(),
             Self::Discovery(_)
             | Self::Selector(_)
             | Self::Plan(_)
@@ -168,7 +184,8 @@ impl DomainError for AgentError {
             | Self::Audit(_)
             | Self::Profile(_)
             | Self::Inspect(_)
-            | Self::Look(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
+            | Self::Look(_)
+            | Self::Table(_) => self.inner().map(DomainError::metadata).unwrap_or_default(),
         }
     }
 }

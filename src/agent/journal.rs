@@ -70,7 +70,7 @@ impl Journal {
     /// If its directory cannot be made.
     pub fn open(state_dir: &Path) -> Result<Self, JournalError> {
         let dir = state_dir.join("operations");
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
+        fs::create_dir_all(&dir).and_then(|()| File::open(state_dir)?.sync_all()).map_err(at(&dir))?;
         Ok(Self { dir, running: Mutex::default() })
     }
 
@@ -80,8 +80,8 @@ impl Journal {
         let id = entry.operation;
         let noted = self.reserve(id).and_then(|()| self.write(&entry));
         if noted.is_err() {
-            // Nothing has begun. What cannot be removed either is told at the next start.
-            drop(self.erase(id));
+            // Nothing has begun. What cannot be removed either is taken for interrupted at the next start.
+            told(self.erase(id));
         }
         noted?;
         running.insert(id, entry);
@@ -99,7 +99,10 @@ impl Journal {
         let mut running = self.running();
         let Some(entry) = running.remove(&operation) else { return Ok(()) };
         let ended = entry.ended(at, snapshot, result);
-        self.write_reserved(&ended)
+        self.write_reserved(&ended).inspect_err(|_| {
+            // No entry at all is better than one that says that it goes on.
+            told(self.erase(operation));
+        })
     }
 
     /// Notes that a user has cancelled an operation: it does not go on after a restart.
@@ -109,8 +112,15 @@ impl Journal {
         if entry.cancelled {
             return Ok(());
         }
-        (entry.pull, entry.cancelled) = (None, true);
-        self.write(entry)
+        let cancelled = entry.clone().given_up();
+        self.write(&cancelled)?;
+        *entry = cancelled;
+        Ok(())
+    }
+
+    /// Whether a user has cancelled an operation that has not ended.
+    pub(super) fn is_given_up(&self, operation: Uuid) -> bool {
+        self.running().get(&operation).is_some_and(|entry| entry.cancelled)
     }
 
     /// Whether an operation goes on after a restart.

@@ -11,6 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 use super::begin::{Start, Waiting};
 use super::error::AgentError;
 use super::journal::Pending;
+use super::remains::is_as_left;
 use super::{Agent, InstallRequest, Intake, Planned};
 use crate::clock::unix_seconds;
 use crate::compatibility::{Admission, Override, Requirements};
@@ -21,6 +22,7 @@ use crate::hardware::host;
 use crate::image::group::Layout;
 use crate::image::manifest::ImageId;
 use crate::image::source::Format;
+use crate::image::tree::Tree;
 use crate::inspect::policy::Choice;
 use crate::net::http::PrivateUrl;
 use crate::operation::{Failure, Operation, Request};
@@ -193,7 +195,8 @@ impl Agent {
         let name = found.pulled.to_string();
         let pending = Pending::new(&found.spec, request.options, found.pulled);
         let pending = pending.inspected(request.inspection.clone()).admitted(planned.case.admission.clone());
-        let pull = Some(pending.on(selector_of(disk).to_string(), self.boot_id()));
+        let first_block = planned.surveyed.content.as_ref().and_then(|content| content.first_block);
+        let pull = Some(pending.on(selector_of(disk).to_string(), self.boot_id(), first_block));
         let intent = planned.intent(id, Some(name), pull);
         let (work, device) = match self.begin(intent, |disk| guard::open_for_writing(&self.discovery, disk))? {
             Start::Begun(work, device) => (work, device),
@@ -234,11 +237,17 @@ impl Agent {
         let image = pending.image().ok_or(AgentError::Rebooted)?;
         let (runtime, fetch) = self.fetch(&pending.source, image.layout)?;
         let (selector, options, name) = (pending.disk.parse()?, pending.options(), pending.source.to_string());
+        let before = pending.first_block();
         let Pending { inspection, admission, .. } = pending;
         let planned = self.plan(&InstallRequest { selector, image, options, inspection, admission })?;
-        let open = |disk: &Disk| guard::open_for_writing(&self.discovery, disk);
-        let image = planned.audited(Some(name));
-        let (work, device) = self.begin_again(operation.id, &planned.plan.disk, image, open)?;
+        let open = |disk: &Disk| {
+            let device = guard::open_for_writing(&self.discovery, disk)?;
+            let installed = self.records.load(&disk.identity)?.filter(|tree| is_of(tree, &image));
+            let is_as_left = is_as_left(&device, operation.id, before, installed.as_ref())?;
+            if is_as_left { Ok(device) } else { Err(AgentError::WrittenSince { disk: disk.name.clone() }) }
+        };
+        let audited = planned.audited(Some(name));
+        let (work, device) = self.begin_again(operation.id, &planned.plan.disk, audited, open)?;
         let intake = self.start_install(work, device, &planned)?;
         spawn_fetch(runtime, fetch, intake, operation.span())
     }
@@ -274,6 +283,12 @@ impl Agent {
     fn boot_id(&self) -> Option<String> {
         host::boot_id(&self.discovery.roots)
     }
+}
+
+/// Whether a record can be of an image.
+fn is_of(tree: &Tree, image: &ImageSpec) -> bool {
+    let root = image.root.map(blake3::Hash::from_bytes);
+    tree.layout() == image.layout && root.is_none_or(|root| tree.root() == root)
 }
 
 /// What names this very disk until the next boot.

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
+use super::begin::{Intent, Start};
 use super::{
-    Agent, AgentError, CaptureRequest, InspectionSettings, InstallRequest, Journal, NewImage, SharedClock,
+    Agent, AgentError, CaptureRequest, InspectionSettings, InstallRequest, Journal, Looks, NewImage, SharedClock,
     VerifyAgainst,
 };
-use crate::audit::Audit;
+use crate::audit::{self, Audit, AuditedImage};
 use crate::clock::SystemClock;
 use crate::compatibility::{Admission, Override, Requirements};
 use crate::disk::fixture::Fixture;
@@ -22,7 +23,7 @@ use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind};
 use crate::inspect::policy::Choice;
 use crate::operation::registry::Registry;
-use crate::operation::{Caller, Request};
+use crate::operation::{Call, Caller, OperationKind, Request};
 use crate::provision::feed::Encoding;
 use crate::provision::install::Resources;
 use crate::provision::plan::{ImageSpec, Options};
@@ -37,6 +38,7 @@ fn agent(fixture: &Fixture) -> Arc<Agent> {
     let clock = Arc::new(SystemClock);
     Arc::new(Agent {
         discovery: fixture.discovery(),
+        looks: Looks::default(),
         survey: Survey::below(&fixture.path(""), "x86_64"),
         aliases: Aliases::built_in().expect("aliases"),
         registry: Arc::new(Registry::new(clock.clone())),
@@ -70,7 +72,7 @@ fn request(serial: &str) -> InstallRequest {
 }
 
 fn id(id: u128) -> Request {
-    Request { id: Uuid::from_u128(id), digest: [0; 32], caller: Caller::default(), method: "" }
+    Request { id: Uuid::from_u128(id), digest: [0; 32], caller: Caller::default(), method: "", call: Call::default() }
 }
 
 fn refused(agent: &Arc<Agent>, request: &InstallRequest, token: &[u8]) -> AgentError {
@@ -223,4 +225,30 @@ fn a_refused_capture_leaves_neither_operation_nor_hold() {
     let request = CaptureRequest { selector: selector("S1"), mode: CaptureMode::UsedBlocks, group_size: None };
     assert_eq!(agent.stream_capture(&id(4), &request, Encoding::Raw).expect_err("refused").reason(), Reason::DiskGone);
     assert!(agent.registry.list().is_empty());
+}
+
+#[test]
+fn a_call_that_was_given_up_begins_nothing() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let agent = agent(&fixture);
+    let disk = &agent.discovery.scan().expect("disks")[0];
+    let begin = |request: &Request| {
+        let image = AuditedImage::default();
+        let kind = OperationKind::Install;
+        agent.begin(Intent { request, kind, disk, image, overridden: Vec::new(), pull: None }, |_| Ok(()))
+    };
+    let (late, next) = (id(7), id(8));
+    assert!(late.call.give_up());
+    let error = begin(&late).expect_err("nobody waits for it");
+    assert_eq!(error.reason(), Reason::CallTimedOut);
+    assert!(agent.registry.list().is_empty() && agent.journal.load().expect("a journal").is_empty());
+    let mut events = Vec::new();
+    audit::read(&fixture.path("audit"), |entry| events.push(entry.record().expect("a record").event.kind))
+        .expect("a log");
+    assert_eq!(events, [audit::Kind::Begin, audit::Kind::End], "the log has both");
+    // The disk is free.
+    let Start::Begun(work, ()) = begin(&next).expect("begun") else { panic!("it is new") };
+    assert!(!next.call.give_up(), "it has begun");
+    drop(work);
 }

@@ -61,29 +61,34 @@ impl Agent {
         })
     }
 
+    /// Writes who has an operation forgotten.
+    pub(super) fn audit_delete(&self, operation: &Operation, caller: &Caller) -> Result<(), AuditError> {
+        self.audit.append(&by(caller, event(Kind::Delete, operation)))
+    }
+
     /// Writes who cancels an operation. A cancel is not kept from anybody because that cannot be written.
     pub(super) fn audit_cancel(&self, operation: &Operation, caller: &Caller) {
-        let Caller { name, role, fingerprint } = caller.clone();
-        let event = event(Kind::Cancel, operation);
-        let event = Event { caller: Some(name), role: Some(role), fingerprint, ..event };
-        if let Err(error) = self.audit.append(&event) {
+        if let Err(error) = self.audit.append(&by(caller, event(Kind::Cancel, operation))) {
             tracing::error!(error = %crate::text::chain(&error), %caller, "a cancel is not in the audit log");
         }
     }
 }
 
+/// An event of an operation, by whoever began it.
 fn event(kind: Kind, operation: &Operation) -> Event {
     let request = &operation.request;
-    let Caller { name, role, fingerprint } = request.caller.clone();
-    Event {
-        caller: Some(name),
-        role: Some(role),
-        fingerprint,
+    let event = Event {
         method: Some(request.method.to_owned()).filter(|method| !method.is_empty()),
         request_id: Some(request.id),
         operation: Some(operation.id),
         ..Event::new(kind)
-    }
+    };
+    by(&request.caller, event)
+}
+
+fn by(caller: &Caller, event: Event) -> Event {
+    let Caller { name, role, fingerprint } = caller.clone();
+    Event { caller: Some(name), role: Some(role), fingerprint, ..event }
 }
 
 fn audited(disk: &Disk) -> AuditedDisk {

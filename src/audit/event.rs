@@ -20,12 +20,12 @@ pub enum Kind {
     Begin,
     /// An operation has ended.
     End,
-    /// A call was refused before anything began.
-    Refused,
     /// A caller asked an operation to stop.
     Cancel,
     /// A caller overrode a finding.
     Override,
+    /// A caller had an operation that has ended forgotten.
+    Delete,
     /// A line that a crash had cut short was removed: the log's own event.
     Recovered,
 }
@@ -38,9 +38,9 @@ impl Kind {
             Self::Stop => "stop",
             Self::Begin => "begin",
             Self::End => "end",
-            Self::Refused => "refused",
             Self::Cancel => "cancel",
             Self::Override => "override",
+            Self::Delete => "delete",
             Self::Recovered => "recovered",
         }
     }

@@ -174,7 +174,7 @@ fn texts_are_escaped_and_cut_so_that_no_event_makes_two_lines_or_a_long_one() {
             reason: some(),
             disk: Some(disk),
             image: Some(image),
-            ..Event::new(Kind::Refused)
+            ..Event::new(Kind::Delete)
         };
         audit.append(&event).expect("written");
     }

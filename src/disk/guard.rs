@@ -86,7 +86,10 @@ impl DomainError for GuardError {
         match self {
             Self::Open { source, .. } => match source.raw_os_error().map(Errno::from_raw) {
                 Some(Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::ENOMEDIUM) => Reason::DiskGone,
-                Some(Errno::EROFS | Errno::EACCES | Errno::EPERM) => Reason::DiskReadOnly,
+                Some(Errno::EROFS | Errno::EACCES) => Reason::DiskReadOnly,
+                // Of devices that the control group of the service is not to have. A write to one that went read-only while
+                // it was open fails with it as well, but nothing is open here yet.
+                Some(Errno::EPERM) => Reason::DiskForbidden,
                 _ => Reason::DiskIo,
             },
             Self::Symlink { .. } => Reason::DiskNodeSymlink,

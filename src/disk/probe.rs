@@ -18,6 +18,8 @@ pub struct Content {
     pub table: PartitionTable,
     /// The marker of an install that has not ended well.
     pub marker: Option<Marker>,
+    /// BLAKE3 of the first block, if that can be read.
+    pub first_block: Option<blake3::Hash>,
 }
 
 /// Looks at a disk: a few blocks at its begin and its end.
@@ -29,8 +31,9 @@ pub fn look(device: &dyn BlockDevice) -> Result<Content, TableError> {
     let mut reader = BlockReader::new(device);
     let table = table::read(&mut reader, geometry.len_bytes, geometry.logical_block_size)?;
     let mut first = AlignedBuffer::zeroed(geometry.logical_block_size as usize);
-    let marker = device.read_at(0, &mut first).ok().and_then(|()| Marker::decode(&first));
-    Ok(Content { table, marker })
+    let is_read = device.read_at(0, &mut first).is_ok();
+    let first_block = is_read.then(|| blake3::hash(&first));
+    Ok(Content { table, marker: Marker::decode(&first).filter(|_| is_read), first_block })
 }
 
 /// Reads a block device at any offset and length, through a window of whole blocks.

@@ -1,6 +1,7 @@
 //! One operation: what it does, how far it is, and how it ended.
 
 use std::borrow::Cow;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -149,6 +150,7 @@ pub struct Operation {
     state: watch::Sender<Arc<Snapshot>>,
     rate: Mutex<Rate>,
     meter: Meter,
+    is_followed: AtomicBool,
 }
 
 impl Operation {
@@ -165,6 +167,7 @@ impl Operation {
             state: watch::Sender::new(Arc::new(Snapshot { sequence: 1, ..Snapshot::default() })),
             rate: Mutex::default(),
             meter: Meter::begin(kind),
+            is_followed: AtomicBool::new(false),
         }
     }
 
@@ -212,6 +215,11 @@ impl Operation {
         }
     }
 
+    /// Whether nobody has taken it upon themselves yet to [publish](Self::publish) again and again.
+    pub fn is_first_to_follow(&self) -> bool {
+        !self.is_followed.swap(true, Ordering::Relaxed)
+    }
+
     /// Shows the present progress to those who follow. Gives whether the operation goes on.
     pub fn publish(&self) -> bool {
         self.update(None);
@@ -220,6 +228,9 @@ impl Operation {
 
     /// Whoever sees the end sees it in the metrics as well.
     pub(super) fn end(&self, at: SystemTime, result: Result<Outcome, Failure>) {
+        if self.snapshot().is_done() {
+            return;
+        }
         self.meter.moved(&self.counters);
         self.meter.end(&self.counters, &result);
         self.update(Some((at, result)));
@@ -227,6 +238,8 @@ impl Operation {
 
     /// Takes over how it ended before the agent was restarted.
     pub fn ended_before(&self, snapshot: Snapshot) {
+        // It was counted by the agent that ran it.
+        self.meter.withdraw();
         self.state.send_replace(Arc::new(snapshot));
     }
 
@@ -282,7 +295,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::{Failure, Operation, OperationKind, Request};
-    use crate::operation::Caller;
+    use crate::operation::{Call, Caller};
     use crate::provision::error::ProvisionError;
     use crate::provision::progress::Stage;
     use crate::reason::Reason;
@@ -291,7 +304,13 @@ mod tests {
         Operation::new(
             Uuid::from_u128(2),
             OperationKind::Install,
-            Request { id: Uuid::from_u128(1), digest: [1; 32], caller: Caller::default(), method: "" },
+            Request {
+                id: Uuid::from_u128(1),
+                digest: [1; 32],
+                caller: Caller::default(),
+                method: "",
+                call: Call::default(),
+            },
             "sda".to_owned(),
             SystemTime::UNIX_EPOCH,
         )
@@ -350,5 +369,22 @@ mod tests {
         assert_eq!(failure.reason, Reason::DiskFlush);
         assert_eq!(failure.message.matches("the cable is out").count(), 1, "{}", failure.message);
         assert_eq!(failure.message.matches("cannot flush").count(), 1, "{}", failure.message);
+    }
+
+    #[test]
+    fn what_ended_before_a_restart_does_not_count_as_running_and_no_end_counts_twice() {
+        let recorder = metrics_exporter_prometheus::PrometheusBuilder::new().build_recorder();
+        let count = |operations: &str| {
+            assert!(recorder.handle().render().contains(operations), "{}", recorder.handle().render());
+        };
+        ::metrics::with_local_recorder(&recorder, || {
+            let (before, now) = (operation(), operation());
+            count("operations_running{kind=\"install\"} 2");
+            before.ended_before(before.snapshot().as_ref().clone());
+            count("operations_running{kind=\"install\"} 1");
+            now.end(SystemTime::UNIX_EPOCH, Err(failure()));
+            now.end(SystemTime::UNIX_EPOCH, Err(failure()));
+            count("operations_running{kind=\"install\"} 0");
+        });
     }
 }

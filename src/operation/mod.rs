@@ -11,4 +11,4 @@ mod request;
 
 pub use handle::{Captured, Failure, Operation, OperationKind, Outcome, Snapshot};
 pub use meter::introduce;
-pub use request::{Caller, Request};
+pub use request::{Call, Caller, Request};

@@ -243,16 +243,18 @@ impl Registry {
         self.state().operations.values().rev().cloned().collect()
     }
 
-    /// Forgets an operation that has ended. Its request id stays taken no longer.
+    /// Fails unless an operation has ended.
     ///
     /// # Errors
-    /// If it runs.
-    pub fn forget(&self, operation: &Operation) -> Result<(), RegistryError> {
-        if !operation.snapshot().is_done() {
-            return Err(RegistryError::Running { operation: operation.name() });
-        }
+    /// [`RegistryError::Running`].
+    pub fn check_ended(&self, operation: &Operation) -> Result<(), RegistryError> {
+        let has_ended = operation.snapshot().is_done();
+        if has_ended { Ok(()) } else { Err(RegistryError::Running { operation: operation.name() }) }
+    }
+
+    /// Forgets an operation that has ended. Its request id stays taken no longer.
+    pub fn forget(&self, operation: &Operation) {
         self.state().remove(operation.id);
-        Ok(())
     }
 
     /// Lets no new operation begin.

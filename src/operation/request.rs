@@ -1,5 +1,7 @@
 //! Who asks for an operation, and for what exactly.
 
+use std::sync::{Arc, OnceLock};
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -38,8 +40,31 @@ impl std::fmt::Display for Caller {
     }
 }
 
+/// The call that a request came with. Either its operation begins, or it is given up, whichever is first: whoever is told that
+/// nothing began can rely on it.
+#[derive(Debug, Clone, Default)]
+pub struct Call(Arc<OnceLock<Fate>>);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    Begun,
+    GivenUp,
+}
+
+impl Call {
+    /// The operation begins now. False if the call was given up: it must not.
+    pub fn begin(&self) -> bool {
+        *self.0.get_or_init(|| Fate::Begun) == Fate::Begun
+    }
+
+    /// Nobody waits for the answer any more. False if the operation has begun.
+    pub fn give_up(&self) -> bool {
+        *self.0.get_or_init(|| Fate::GivenUp) == Fate::GivenUp
+    }
+}
+
 /// A request for an operation.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct Request {
     /// The caller's id for the request.
     pub id: Uuid,
@@ -49,18 +74,27 @@ pub struct Request {
     pub caller: Caller,
     /// By which call; empty for one of before a restart, which nobody asks for any more.
     pub method: &'static str,
+    /// The call itself, as long as it lasts.
+    pub call: Call,
 }
 
 impl Request {
     /// A request that nobody can repeat: its id is new, and told to nobody.
     pub fn once(caller: Caller, method: &'static str) -> Self {
-        Self { id: Uuid::new_v4(), digest: [0; 32], caller, method }
+        Self { id: Uuid::new_v4(), digest: [0; 32], caller, method, call: Call::default() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::Caller;
+    use super::{Call, Caller};
+
+    #[test]
+    fn a_call_is_given_up_or_its_operation_begins_and_never_both() {
+        let (begun, given_up) = (Call::default(), Call::default());
+        assert!(begun.begin() && !begun.give_up() && begun.begin());
+        assert!(given_up.give_up() && !given_up.clone().begin() && given_up.give_up());
+    }
 
     #[test]
     fn a_certificate_is_not_the_user_of_its_name_and_stays_itself_when_renewed() {

@@ -70,7 +70,7 @@ impl Records {
     /// If their directory cannot be made.
     pub fn open(state_dir: &Path) -> Result<Self, RecordError> {
         let dir = state_dir.join("installed");
-        fs::create_dir_all(&dir).map_err(at(&dir))?;
+        fs::create_dir_all(&dir).and_then(|()| File::open(state_dir)?.sync_all()).map_err(at(&dir))?;
         Ok(Self { dir })
     }
 

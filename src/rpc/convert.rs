@@ -18,7 +18,7 @@ use crate::disk::selector::Selector;
 use crate::image::group::{ChainingValue, GroupSize, Layout};
 use crate::image::manifest::{CaptureMode, Kind, is_name};
 use crate::inspect::policy::Choice;
-use crate::operation::{Caller, Request};
+use crate::operation::{Call, Caller, Request};
 use crate::provision::error::ProvisionError;
 use crate::provision::feed::{Encoding, FeedEvent, Offered, Part};
 use crate::provision::plan::{ImageSpec, Options};
@@ -40,6 +40,7 @@ pub(super) fn request(
         digest: *blake3::hash(&message.encode_to_vec()).as_bytes(),
         caller: caller.clone(),
         method: method.path(),
+        call: Call::default(),
     })
 }
 

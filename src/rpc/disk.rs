@@ -8,7 +8,7 @@ use super::proto::longrunning::Operation;
 use super::proto::v1;
 use super::proto::v1::disk_service_server::DiskService;
 use super::role::Method;
-use super::{auth, blocking, convert, follow, inspect, refuse, view};
+use super::{auth, beginning, blocking, convert, follow, inspect, refuse, view};
 use crate::agent::Agent;
 
 /// Lists disks, and verifies them.
@@ -30,7 +30,8 @@ impl DiskService for DiskHandler {
             .map_err(|error| refuse(&error))?;
         let (selector, against) = convert::verify_request(&request).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let operation = blocking(move || agent.verify(&id, &selector, against)).await?;
+        let call = id.call.clone();
+        let operation = beginning(&call, move || agent.verify(&id, &selector, against)).await?;
         follow(&operation);
         Ok(Response::new(view::operation(&operation, &operation.snapshot())))
     }

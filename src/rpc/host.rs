@@ -53,8 +53,7 @@ fn host(agent: &Agent, request: v1::GetHostRequest) -> v1::Host {
     }
 }
 
-/// What of an inventory the caller asked to see. Whoever the socket lets in is an admin, who may see serials; there are
-/// no other roles yet.
+/// What of an inventory the caller asked to see. Everybody with a role may see serials, which also tell disks apart.
 fn visible(inventory: Inventory, serials: bool) -> Inventory {
     if serials { inventory } else { inventory.without_serials() }
 }

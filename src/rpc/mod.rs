@@ -31,7 +31,7 @@ use std::time::Duration;
 use tonic::Status;
 
 use crate::metrics;
-use crate::operation::Operation;
+use crate::operation::{Call, Operation};
 use crate::reason::{DomainError, Reason};
 
 /// How long a call may take that is no stream.
@@ -42,7 +42,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 /// Work on a thread for blocking calls that came to nothing.
 #[derive(Debug, thiserror::Error)]
 enum CallError {
-    #[error("the call took longer than {} s; a disk may hang", CALL_TIMEOUT.as_secs())]
+    #[error("the call took longer than {} s; a disk, the state directory or a repository may hang", CALL_TIMEOUT.as_secs())]
     TimedOut,
     #[error("the inspection took longer than {} s; others may have been before it", limit.as_secs())]
     InspectionTimedOut { limit: Duration },
@@ -55,7 +55,7 @@ enum CallError {
 impl DomainError for CallError {
     fn reason(&self) -> Reason {
         match self {
-            Self::TimedOut => Reason::DiskIo,
+            Self::TimedOut => Reason::CallTimedOut,
             Self::InspectionTimedOut { .. } => Reason::InspectorFailed,
             Self::TooManyBeginning => Reason::CallLimit,
             Self::Lost => Reason::Internal,
@@ -78,6 +78,35 @@ where
     }
 }
 
+/// Makes a blocking call that begins an operation. Either its caller is told of the operation, or there is none: who is
+/// answered that it took too long, or goes away before it has begun, finds nothing begun.
+async fn beginning<T, E, F>(call: &Call, begin: F) -> Result<T, Status>
+where
+    T: Send + 'static,
+    E: DomainError,
+    F: FnOnce() -> Result<T, E> + Send + 'static,
+{
+    let _waits = Waits(call);
+    let span = tracing::Span::current();
+    let mut work = tokio::task::spawn_blocking(move || span.in_scope(begin));
+    let result = match tokio::time::timeout(CALL_TIMEOUT, &mut work).await {
+        Ok(result) => result,
+        Err(_elapsed) if call.give_up() => return Err(refuse(&CallError::TimedOut)),
+        // It has begun, and what is left to do takes no time.
+        Err(_elapsed) => work.await,
+    };
+    result.map_err(|_panicked| refuse(&CallError::Lost))?.map_err(|error| refuse(&error))
+}
+
+/// A call that somebody waits for, until this is dropped.
+struct Waits<'a>(&'a Call);
+
+impl Drop for Waits<'_> {
+    fn drop(&mut self) {
+        self.0.give_up();
+    }
+}
+
 /// The status of an error, which is logged and counted here and nowhere else.
 fn refuse<E: DomainError>(error: &E) -> Status {
     // One line: the table of candidates below it is for the caller.
@@ -87,8 +116,11 @@ fn refuse<E: DomainError>(error: &E) -> Status {
     status::status(error)
 }
 
-/// Shows the progress of an operation to its watchers, until it ends.
+/// Shows the progress of an operation to its watchers, until it ends. Whoever asks for it again finds it followed.
 pub(crate) fn follow(operation: &Arc<Operation>) {
+    if !operation.is_first_to_follow() {
+        return;
+    }
     let operation = operation.clone();
     tokio::spawn(async move {
         let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
@@ -129,4 +161,40 @@ pub mod proto {
     }
     /// All files, for server reflection.
     pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::channel;
+
+    use super::{CallError, beginning};
+    use crate::operation::Call;
+
+    #[tokio::test]
+    async fn who_goes_away_before_the_begin_finds_nothing_begun() {
+        let (call, (go, wait), (tell, told)) = (Call::default(), channel::<()>(), channel());
+        let begin = {
+            let call = call.clone();
+            move || {
+                wait.recv().expect("go");
+                tell.send(call.begin()).expect("told");
+                Ok::<_, CallError>(())
+            }
+        };
+        let mut waiting = Box::pin(beginning(&call, begin));
+        // Polled once, it is on its way.
+        assert!(futures_util::poll!(&mut waiting).is_pending());
+        drop(waiting);
+        go.send(()).expect("it waits");
+        assert!(!told.recv().expect("an answer"), "its caller had gone away");
+    }
+
+    #[tokio::test]
+    async fn what_has_begun_is_not_given_up() {
+        let call = Call::default();
+        let begun = call.clone();
+        let answer = beginning(&call, move || Ok::<_, CallError>(begun.begin())).await;
+        assert!(answer.expect("an answer"));
+        assert!(!call.give_up());
+    }
 }

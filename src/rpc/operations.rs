@@ -68,21 +68,25 @@ impl Operations for OperationsHandler {
     async fn delete_operation(&self, request: Request<DeleteOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
         auth::check_owner(&request, &operation)?;
-        let agent = self.0.clone();
-        blocking(move || agent.delete(&operation)).await?;
+        let (agent, caller) = (self.0.clone(), auth::caller(&request));
+        blocking(move || agent.delete(&operation, &caller)).await?;
         Ok(Response::new(()))
     }
 
     async fn cancel_operation(&self, request: Request<CancelOperationRequest>) -> Result<Response<()>, Status> {
         let operation = self.find(&request.get_ref().name)?;
         auth::check_owner(&request, &operation)?;
-        let (agent, cancelled, caller) = (self.0.clone(), operation.clone(), auth::caller(&request));
+        if operation.snapshot().is_done() {
+            return Ok(Response::new(()));
+        }
+        operation.cancel.cancel();
+        tracing::info!(operation = operation.name(), "a caller cancelled");
+        let (agent, caller) = (self.0.clone(), auth::caller(&request));
         blocking(move || {
-            agent.cancel(&cancelled, &caller);
+            agent.note_cancel(&operation, &caller);
             Ok::<_, AgentError>(())
         })
         .await?;
-        tracing::info!(operation = operation.name(), "a caller cancelled");
         Ok(Response::new(()))
     }
 

@@ -18,7 +18,9 @@ use super::method::Method;
 use super::proto::v1::provisioning_service_server::{ProvisioningService, ProvisioningServiceServer};
 use super::proto::{longrunning, v1};
 use super::status::RequestError;
-use super::{CallError, auth, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view};
+use super::{
+    CallError, auth, beginning, blocking, capture, compatibility, convert, follow, inspect, push, refuse, view,
+};
 use crate::agent::{Agent, Candidate, Install};
 use crate::operation;
 use crate::provision::token;
@@ -106,7 +108,8 @@ impl ProvisioningService for ProvisioningHandler {
         let request = convert::pull_request(request.disk, request.source, request.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let operation = blocking(move || agent.install_image(&id, &request, &token)).await?;
+        let call = id.call.clone();
+        let operation = beginning(&call, move || agent.install_image(&id, &request, &token)).await?;
         follow(&operation);
         Ok(Response::new(view::operation(&operation, &operation.snapshot())))
     }
@@ -121,7 +124,8 @@ impl ProvisioningService for ProvisioningHandler {
             .map_err(|error| refuse(&error))?;
         let (request, image) = convert::capture_image_request(request).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let operation = blocking(move || agent.capture_image(&id, &request, &image)).await?;
+        let call = id.call.clone();
+        let operation = beginning(&call, move || agent.capture_image(&id, &request, &image)).await?;
         follow(&operation);
         Ok(Response::new(view::operation(&operation, &operation.snapshot())))
     }
@@ -135,7 +139,8 @@ impl ProvisioningService for ProvisioningHandler {
         let (request, encoding) =
             convert::stream_capture_request(request.into_inner()).map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let streamed = blocking(move || agent.stream_capture(&id, &request, encoding)).await?;
+        let call = id.call.clone();
+        let streamed = beginning(&call, move || agent.stream_capture(&id, &request, encoding)).await?;
         follow(&streamed.operation);
         Ok(Response::new(capture::carry(streamed, self.0.stream_stall)))
     }
@@ -183,7 +188,8 @@ impl ProvisioningService for ProvisioningHandler {
         let request = convert::install_request(begin.disk, begin.image, begin.options, &caller)
             .map_err(|error| refuse(&error))?;
         let agent = self.0.clone();
-        let install = blocking(move || agent.install(&id, &request, &plan_token)).await?;
+        let call = id.call.clone();
+        let install = beginning(&call, move || agent.install(&id, &request, &plan_token)).await?;
         let answers = match install {
             Install::Known(operation) => push::answer_known(operation),
             Install::Begun { operation, planned, intake } => {

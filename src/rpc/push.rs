@@ -28,7 +28,10 @@ pub(super) fn answer_known(operation: Arc<Operation>) -> Answers {
     tokio::spawn(async move {
         let accepted = v1::PushAccepted { operation: operation.name(), plan: None };
         if send(&answer, Message::Accepted(accepted)).await {
-            finish(&answer, &operation).await;
+            tokio::select! {
+                () = finish(&answer, &operation) => {}
+                () = answer.closed() => {}
+            }
         }
     });
     ReceiverStream::new(answers)
@@ -56,7 +59,7 @@ pub(super) fn carry_on(
         let accepted = v1::PushAccepted { operation: operation.name(), plan: Some(plan) };
         if send(&answer, Message::Accepted(accepted)).await {
             // A caller that does not read its answers must not hold up workers that are to stop.
-            halted.run_until_cancelled(answer_wants(&answer, wants)).await;
+            halted.run_until_cancelled(answer_wants(&answer, wants, stall)).await;
             finish(&answer, &operation).await;
         }
     });
@@ -113,10 +116,12 @@ async fn next(
     }
 }
 
-/// Answers until the workers are gone, and the operation has ended or is about to; or until the caller is gone.
-async fn answer_wants(answer: &Answer, mut wants: mpsc::Receiver<Want>) {
+/// Answers until the workers are gone, and the operation has ended or is about to; or until the caller is gone, or has read
+/// nothing for a whole `stall`: nobody waits for it to read any more, then.
+async fn answer_wants(answer: &Answer, mut wants: mpsc::Receiver<Want>, stall: Duration) {
     while let Some(want) = wants.recv().await {
-        if !send(answer, Message::Want(view::want(want))).await {
+        let message = v1::PushImageResponse { message: Some(Message::Want(view::want(want))) };
+        if answer.send_timeout(Ok(message), stall).await.is_err() {
             return;
         }
     }

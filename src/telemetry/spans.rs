@@ -146,7 +146,7 @@ mod tests {
     use crate::clock::SystemClock;
     use crate::disk::fixture::Fixture;
     use crate::operation::registry::{Begun, Registry};
-    use crate::operation::{Caller, Failure, OperationKind, Request};
+    use crate::operation::{Call, Caller, Failure, OperationKind, Request};
     use crate::reason::Reason;
 
     /// A collector that takes one request; gives where it is, and the path and body of the request.
@@ -180,8 +180,13 @@ mod tests {
         let registry = Arc::new(Registry::new(Arc::new(SystemClock)));
         let fixture = Fixture::new();
         fixture.nvme("nvme0n1", "259:0", "S");
-        let request =
-            Request { id: uuid::Uuid::from_u128(7), digest: [7; 32], caller: Caller::default(), method: "a.B/C" };
+        let request = Request {
+            id: uuid::Uuid::from_u128(7),
+            digest: [7; 32],
+            caller: Caller::default(),
+            method: "a.B/C",
+            call: Call::default(),
+        };
         let begun = registry.begin(&request, OperationKind::Install, &fixture.scan()[0]).expect("begun");
         let Begun::New(running) = begun else { panic!("it is new") };
         let operation = running.operation().clone();

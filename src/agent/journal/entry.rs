@@ -12,7 +12,7 @@ use crate::disk::discovery::Disk;
 use crate::image::group::{GroupSize, Layout};
 use crate::image::manifest::{Digest, ImageId};
 use crate::inspect::policy::Choice;
-use crate::operation::{Caller, Captured, Failure, Operation, OperationKind, Outcome, Request, Snapshot};
+use crate::operation::{Call, Caller, Captured, Failure, Operation, OperationKind, Outcome, Request, Snapshot};
 use crate::provision::plan::{ImageSpec, Options};
 use crate::provision::progress::{Progress, Stage};
 use crate::reason::Reason;
@@ -84,6 +84,8 @@ pub(in crate::agent) struct Pending {
     root: Option<Digest>,
     logical_block_size: Option<u32>,
     wipe_rest: bool,
+    /// BLAKE3 of the disk's first block before the install, if it could be read.
+    first_block: Option<Digest>,
     pub(in crate::agent) inspection: Choice,
     pub(in crate::agent) admission: Admission,
     pub(in crate::agent) source: Pulled,
@@ -111,6 +113,11 @@ impl Entry {
     /// The same after one more restart.
     pub(super) fn restarted(self) -> Self {
         Self { restarts: self.restarts.saturating_add(1), ..self }
+    }
+
+    /// The same after a user has cancelled it.
+    pub(super) fn given_up(self) -> Self {
+        Self { pull: None, cancelled: true, ..self }
     }
 
     /// The same, ended.
@@ -157,6 +164,7 @@ impl Entry {
             digest: *self.request_digest.0.as_bytes(),
             caller: self.caller.clone(),
             method: "",
+            call: Call::default(),
         };
         let operation =
             Operation::new(self.operation, self.kind, request, self.disk.name.clone(), time(self.started_at_ms))
@@ -186,6 +194,7 @@ impl Pending {
             root: image.root.map(|root| Digest(blake3::Hash::from_bytes(root))),
             logical_block_size: image.logical_block_size,
             wipe_rest: options.wipe_rest,
+            first_block: None,
             inspection: Choice::default(),
             admission: Admission::default(),
             source,
@@ -202,9 +211,14 @@ impl Pending {
         Self { admission, ..self }
     }
 
-    /// On which disk, as this kernel knows it.
-    pub(in crate::agent) fn on(self, disk: String, boot_id: Option<String>) -> Self {
-        Self { disk, boot_id, ..self }
+    /// On which disk, as this kernel knows it, and what its first block was.
+    pub(in crate::agent) fn on(self, disk: String, boot_id: Option<String>, first_block: Option<blake3::Hash>) -> Self {
+        Self { disk, boot_id, first_block: first_block.map(Digest), ..self }
+    }
+
+    /// BLAKE3 of the disk's first block before the install, if it could be read.
+    pub(in crate::agent) fn first_block(&self) -> Option<blake3::Hash> {
+        self.first_block.as_ref().map(|digest| digest.0)
     }
 
     /// The image; none if the entry makes no sense.

@@ -1,8 +1,8 @@
 //! The parent against children that are not what they should be. The real child is tested in `tests/inspect`.
 
 use std::fs::{self, File, OpenOptions};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use proptest::collection::vec;
@@ -23,10 +23,17 @@ const MIB: u64 = 1 << 20;
 fn script(body: &str) -> (TempDir, Inspector) {
     let directory = tempfile::tempdir().expect("directory");
     let path = directory.path().join("child");
-    fs::write(&path, format!("#!/bin/sh\n{body}\n")).expect("write");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("permissions");
+    write_program(&path, &format!("#!/bin/sh\n{body}\n"));
     let inspector = Inspector { executable: path, time_limit: Duration::from_secs(20) };
     (directory, inspector)
+}
+
+/// Writes a program that can be run at once. A process of its own writes it: what another test starts meanwhile would inherit a
+/// descriptor of this one, and a program that anybody has open for writing does not start.
+pub(super) fn write_program(path: &Path, text: &str) {
+    let script = "printf %s \"$1\" >\"$0\" && chmod 700 \"$0\"";
+    let status = Command::new("sh").args(["-c", script]).arg(path).arg(text).status().expect("sh");
+    assert!(status.success(), "{status}");
 }
 
 fn ask(inspector: &Inspector) -> Result<FreeSpace, InspectError> {
@@ -90,7 +97,7 @@ fn a_child_that_says_much_is_heard_to_its_end_and_cut() {
 #[test]
 fn a_child_that_hangs_is_killed() {
     let (directory, inspector) = script("echo $$ > \"${0%/*}/pid\"; exec sleep 1000");
-    let inspector = Inspector { time_limit: Duration::from_millis(400), ..inspector };
+    let inspector = Inspector { time_limit: Duration::from_secs(3), ..inspector };
     assert!(matches!(ask(&inspector), Err(InspectError::TimedOut { .. })));
     let pid = fs::read_to_string(directory.path().join("pid")).expect("it ran");
     assert!(!Path::new("/proc").join(pid.trim()).exists(), "it is still there");

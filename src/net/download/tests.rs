@@ -141,7 +141,7 @@ fn send_part(out: &mut dyn Write, from: Option<usize>, headers: &str, bytes: usi
 }
 
 fn settings() -> HttpSettings {
-    HttpSettings { read_timeout: Duration::from_millis(300), ..HttpSettings::default() }
+    HttpSettings { read_timeout: Duration::from_secs(1), ..HttpSettings::default() }
 }
 
 fn quick() -> Retry {

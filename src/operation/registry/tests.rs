@@ -9,7 +9,7 @@ use super::{Begun, KEPT, MAX_ENDED, MAX_RUNNING, REMEMBERED, Registry, RegistryE
 use crate::clock::{Clock, SystemClock};
 use crate::disk::discovery::Disk;
 use crate::disk::fixture::Fixture;
-use crate::operation::{Caller, Failure, Operation, OperationKind, Outcome, Request};
+use crate::operation::{Call, Caller, Failure, Operation, OperationKind, Outcome, Request};
 use crate::reason::{DomainError as _, Reason};
 
 fn registry() -> Arc<Registry> {
@@ -37,6 +37,7 @@ fn request(id: u128) -> Request {
         digest,
         caller: Caller { name: "me".to_owned(), ..Caller::default() },
         method: "",
+        call: Call::default(),
     }
 }
 
@@ -157,9 +158,10 @@ fn only_what_has_ended_can_be_forgotten() {
     let running = begin(&registry, 1, &disks[0]).expect("free");
     let name = running.operation().name();
     let operation = registry.find(&name).expect("found");
-    assert_eq!(registry.forget(&operation).expect_err("running").reason(), Reason::OperationRunning);
+    assert_eq!(registry.check_ended(&operation).expect_err("running").reason(), Reason::OperationRunning);
     running.finish(good(&disks[0]));
-    registry.forget(&operation).expect("forgotten");
+    registry.check_ended(&operation).expect("ended");
+    registry.forget(&operation);
     assert_eq!(registry.find(&name).expect_err("gone").reason(), Reason::OperationNotFound);
     assert!(registry.known(&request(1)).expect("unknown").is_none());
 }

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 use std::io::Read as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::Arc;
 
 use serde_json::json;
@@ -37,13 +37,20 @@ fn rig(policy: Policy, child: &Path) -> Rig {
     rig
 }
 
+/// Writes a program that can be run at once. A process of its own writes it: what another test starts meanwhile would inherit a
+/// descriptor of this one, and a program that anybody has open for writing does not start.
+fn write_program(path: &Path, text: &str) {
+    let script = "printf %s \"$1\" >\"$0\" && chmod 700 \"$0\"";
+    let status = Command::new("sh").args(["-c", script]).arg(path).arg(text).status().expect("sh");
+    assert!(status.success(), "{status}");
+}
+
 /// A child that opens the FIFO beside it, and says nothing more.
 fn silent() -> (TempDir, PathBuf, PathBuf) {
     let directory = tempfile::tempdir().expect("directory");
     let (child, fifo) = (directory.path().join("child"), directory.path().join("fifo"));
     rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, rustix::fs::Mode::RWXU, 0).expect("a FIFO");
-    fs::write(&child, "#!/bin/sh\necho begun >\"${0%/*}/fifo\"\nexec tail -f /dev/null\n").expect("write");
-    fs::set_permissions(&child, fs::Permissions::from_mode(0o700)).expect("permissions");
+    write_program(&child, "#!/bin/sh\necho begun >\"${0%/*}/fifo\"\nexec tail -f /dev/null\n");
     (directory, child, fifo)
 }
 
@@ -112,8 +119,7 @@ fn knowing(architecture: Option<&str>) -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("directory");
     fs::write(directory.path().join("answer"), framed).expect("write");
     let child = directory.path().join("child");
-    fs::write(&child, "#!/bin/sh\ncat \"${0%/*}/answer\"\nexec cat >/dev/null\n").expect("write");
-    fs::set_permissions(&child, fs::Permissions::from_mode(0o700)).expect("permissions");
+    write_program(&child, "#!/bin/sh\ncat \"${0%/*}/answer\"\nexec cat >/dev/null\n");
     (directory, child)
 }
 

@@ -2,7 +2,6 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -11,6 +10,7 @@ use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::inspect::check::Checks;
+use crate::inspect::child::tests::write_program;
 use crate::inspect::child::wire::{Line, WireError};
 use crate::inspect::child::{Found, InspectError, Inspector};
 use crate::inspect::evidence::BootEvidence;
@@ -26,8 +26,7 @@ fn script(body: &str) -> (TempDir, Inspector) {
     let path = directory.path().join("child");
     let want = "want() { printf '?\\0\\0\\0\\0\\0\\0\\0\\0'; printf \"\\\\x$(printf %02x $(($1 & 255)))\\\\x$(printf %02x \
                 $((($1 >> 8) & 255)))\\\\x$(printf %02x $((($1 >> 16) & 255)))\\\\0\"; }";
-    fs::write(&path, format!("#!/bin/bash\n{want}\n{body}\n")).expect("write");
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o700)).expect("permissions");
+    write_program(&path, &format!("#!/bin/bash\n{want}\n{body}\n"));
     let inspector = Inspector { executable: path, time_limit: Duration::from_secs(20) };
     (directory, inspector)
 }

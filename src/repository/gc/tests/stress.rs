@@ -14,7 +14,7 @@ use crate::repository::{Depth, Format, Repository, StoredImage};
 const WRITERS: usize = 5;
 /// Deletes that there must have been, of chunks.
 const ENOUGH: u64 = 40;
-const LONGEST: Duration = Duration::from_secs(120);
+const LONGEST: Duration = Duration::from_secs(300);
 
 struct Stage {
     begun: Instant,
