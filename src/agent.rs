@@ -219,7 +219,8 @@ impl Agent {
                 if error.reason() == Reason::DiskForbidden {
                     refusals.push(Refusal {
                         reason: error.reason(),
-                        detail: "the agent's unit has no DeviceAllow= for it".into(),
+                        detail: "a sandbox keeps it from the agent, such as its unit without DeviceAllow= for it"
+                            .into(),
                     });
                 }
                 None

@@ -11,17 +11,26 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 [[ $EUID -eq 0 ]] || { echo "the tests make loop devices: run this as root" >&2 && exit 1; }
 
+# Networks fail for a moment now and then.
+try() {
+  local left=3
+  until "$@"; do
+    ((--left)) || return 1
+    sleep 10
+  done
+}
+
 tests/install-packages.sh
 export BMS_FIXTURES=${BMS_FIXTURES:-$PWD/tests/fixtures/cache}
 # One waits for a mirror most of the time, the other for the processor.
-tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
+try tests/fixtures/debian-image.sh "$BMS_FIXTURES" &
 image=$!
-tests/fixtures/garage.sh "$BMS_FIXTURES"
-tests/fixtures/broken-images.sh "$BMS_FIXTURES"
-tests/fixtures/foreign-clients.sh "$BMS_FIXTURES"
-tests/fixtures/systemd-tree.sh "$BMS_FIXTURES"
-systemd/build-deb.sh --tools "$BMS_FIXTURES" --only-tools
+try tests/fixtures/garage.sh "$BMS_FIXTURES"
+try tests/fixtures/broken-images.sh "$BMS_FIXTURES"
+try tests/fixtures/foreign-clients.sh "$BMS_FIXTURES"
+try tests/fixtures/systemd-tree.sh "$BMS_FIXTURES"
+try systemd/build-deb.sh --tools "$BMS_FIXTURES" --only-tools
 cargo test --locked --no-run "$@"
 wait "$image"
-# Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run.
-cargo test --locked "$@" -- --include-ignored
+# Privileged tests carry #[ignore], so that a plain `cargo test` works for anybody; here they all run, whichever fails.
+cargo test --locked --no-fail-fast "$@" -- --include-ignored

@@ -1,5 +1,5 @@
 //! What every call passes through: it gets a span, so that its log lines say which call, of whom, they belong to; it is
-//! measured; it is let in, or not; and it is answered whatever happens in its handler.
+//! measured; it is let in, or not; it has to arrive; and it is answered whatever happens in its handler.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -11,6 +11,7 @@ use tonic::body::Body;
 use tower::{Layer, Service};
 use tracing::Instrument as _;
 
+use super::arrival::limited;
 use super::auth::{self, Entry};
 use super::measure::Measure;
 use super::{CallError, refuse};
@@ -56,7 +57,7 @@ where
         match span.in_scope(|| auth::enter(&request)) {
             Entry::Refused(answer) => Box::pin(std::future::ready(Ok(measure.follow(answer)))),
             Entry::Passed(permit) => {
-                let answer = answer(span.in_scope(|| self.inner.call(request)));
+                let answer = answer(span.in_scope(|| self.inner.call(limited(request))));
                 Box::pin(
                     async move {
                         let answer = answer.await;

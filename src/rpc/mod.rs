@@ -2,6 +2,7 @@
 //!
 //! Nothing here hashes, reads or writes a disk: that is the work of threads behind a bounded channel.
 
+mod arrival;
 mod auth;
 mod call;
 mod capture;
@@ -48,6 +49,8 @@ enum CallError {
     InspectionTimedOut { limit: Duration },
     #[error("too many pushes have not said yet what they want")]
     TooManyBeginning,
+    #[error("the request took longer than {} s to arrive", arrival::LIMIT.as_secs())]
+    Slow,
     #[error("the call ended without a result")]
     Lost,
 }
@@ -55,7 +58,7 @@ enum CallError {
 impl DomainError for CallError {
     fn reason(&self) -> Reason {
         match self {
-            Self::TimedOut => Reason::CallTimedOut,
+            Self::TimedOut | Self::Slow => Reason::CallTimedOut,
             Self::InspectionTimedOut { .. } => Reason::InspectorFailed,
             Self::TooManyBeginning => Reason::CallLimit,
             Self::Lost => Reason::Internal,

@@ -21,7 +21,7 @@ use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
 use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 use crate::support::client::{Client, Fault, begin, metadata, outcome};
-use crate::support::{Daemon, Image, LoopDisk, MIB, Seed};
+use crate::support::{Daemon, Image, LoopDisk, MIB, Seed, run};
 
 #[tokio::test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
@@ -71,8 +71,8 @@ async fn the_host_is_described() {
     let answer = client.hosts().get_host(GetHostRequest::default()).await.expect("host").into_inner();
     let host = answer.host.expect("a host");
     assert_eq!(host.agent_version, env!("CARGO_PKG_VERSION"));
-    assert_eq!(host.architecture, crate::support::run("uname", &["-m"]));
-    assert_eq!(host.kernel_release, crate::support::run("uname", &["-r"]));
+    assert_eq!(host.architecture, run("uname", &["-m"]));
+    assert_eq!(host.kernel_release, run("uname", &["-r"]));
     assert_ne!(host.boot_mode(), BootMode::Unspecified);
     assert!(host.cpu_count > 0 && host.memory_bytes > 0 && !host.boot_id.is_empty());
     assert!(host.hardware_model.is_some());
@@ -298,7 +298,10 @@ fn as_nobody(daemon: &Daemon, arguments: &[&str]) -> std::process::Output {
     // A copy where everybody may run it: the build's own directory may be closed to others.
     let program = daemon.socket().with_file_name("bmsctl");
     if !program.exists() {
-        std::fs::copy(env!("CARGO_BIN_EXE_bmsctl"), &program).expect("copy");
+        // By a process of its own: what another test starts meanwhile would inherit a descriptor of this one, and a program
+        // that anybody has open for writing does not start.
+        let copy = program.to_str().expect("UTF-8");
+        run("install", &["-m", "755", env!("CARGO_BIN_EXE_bmsctl"), copy]);
     }
     let mut command = Command::new("setpriv");
     command.args(["--reuid=65534", "--regid=65534", "--clear-groups"]).arg(program).arg("--socket");

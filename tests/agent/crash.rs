@@ -1,23 +1,23 @@
 //! Killed at any moment: a disk that has a partition table is right in full, and an agent that is back says no more of it.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::support::ctl::Running;
-use crate::support::ground::{Ground, Left, Way, known, let_pass};
+use crate::support::ground::{Ground, Left, Way, known, let_pass, short, spin};
 use crate::support::trail::Trail;
 use crate::support::{Daemon, Seed};
 
 const KILLS: u64 = 200;
 /// How often an install is completed after a kill, by sending what is missing.
 const COMPLETED_EVERY: u64 = 8;
-/// Longest time after which a kill follows a change of the journal.
-const BEHIND_JOURNAL: Duration = Duration::from_millis(4);
 
 /// When an install is killed.
 #[derive(Debug, Clone, Copy)]
 enum Moment {
     /// So long after its begin.
     After(Duration),
+    /// So long after its first write, on a machine of any speed.
+    Written(Duration),
     /// So long after it is in the journal.
     Noted(Duration),
     /// So long after it has left the journal.
@@ -25,19 +25,26 @@ enum Moment {
 }
 
 impl Moment {
-    /// All of an install and a little more, evenly; of each eight pulls, two are killed where the journal changes.
+    /// All of an install and a little more, evenly; of each eight, two are killed when they have begun to write, and of each
+    /// eight pulls two more where the journal changes.
     fn of(kill: u64, way: Way, length: Duration, seed: &mut Seed) -> Self {
-        let soon = BEHIND_JOURNAL.mul_f64(seed.below(1000) as f64 / 1000.0);
+        let soon = short(seed);
         match (way, kill / 2 % 8) {
             (Way::Pull, 0) => Self::Noted(soon),
             (Way::Pull, 4) => Self::Forgotten(soon),
+            (_, 2 | 6) => Self::Written(soon),
             _ => Self::After(length.mul_f64((kill as f64 + seed.below(1000) as f64 / 1000.0) / KILLS as f64 * 1.1)),
         }
     }
 
-    fn wait(self, daemon: &Daemon, running: &mut Running) {
+    /// Waits for it; the disk had taken so many writes before the install began.
+    fn wait(self, ground: &Ground, writes: u64, daemon: &Daemon, running: &mut Running) {
         match self {
             Self::After(time) => let_pass(time),
+            Self::Written(time) => {
+                ground.await_written(writes, running);
+                let_pass(time);
+            }
             Self::Noted(time) => {
                 spin(|| !daemon.pending().is_empty() || running.is_finished());
                 let_pass(time);
@@ -48,15 +55,6 @@ impl Moment {
                 let_pass(time);
             }
         }
-    }
-}
-
-/// Waits for what is over in a moment, and misses as little of it as can be.
-fn spin(mut is_so: impl FnMut() -> bool) {
-    let since = Instant::now();
-    while !is_so() {
-        assert!(since.elapsed() < Duration::from_secs(10), "it takes longer than 10 s");
-        std::thread::yield_now();
     }
 }
 
@@ -75,8 +73,9 @@ fn a_kill_at_any_moment_leaves_no_table_or_a_whole_image_and_an_agent_that_can_t
         ground.lay_other_than(number);
         let (known, trail) = (known(&daemon), Trail::of(&daemon, &ground.disk));
         let moment = Moment::of(kill, way, length, &mut seed);
+        let writes = ground.disk.writes();
         let mut running = ground.begin(&daemon, way, number);
-        moment.wait(&daemon, &mut running);
+        moment.wait(&ground, writes, &daemon, &mut running);
         daemon.kill();
         drop(running);
         trail.assert_kept(&daemon, &ground.disk);

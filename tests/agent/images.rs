@@ -74,10 +74,11 @@ fn an_import_that_was_killed_goes_on_where_it_ended() {
     assert_clean(&repository);
 }
 
-/// Ordinary objects below a directory of a repository.
+/// Ordinary objects below a directory of a repository. One that is not whole yet has a `#` in its name.
 fn objects(dir: &Path) -> usize {
     let entries = fs::read_dir(dir).into_iter().flatten().map(|entry| entry.expect("entry").path());
-    entries.map(|path| if path.is_dir() { objects(&path) } else { 1 }).sum()
+    let whole = entries.filter(|path| !path.to_string_lossy().contains('#'));
+    whole.map(|path| if path.is_dir() { objects(&path) } else { 1 }).sum()
 }
 
 fn assert_clean(repository: &Repository) {

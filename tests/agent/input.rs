@@ -8,14 +8,13 @@ use std::thread::{self, JoinHandle};
 
 use serde_json::Value;
 
-use crate::support::{Image, MIB, Seed, run};
-
-const BMSCTL: &str = env!("CARGO_BIN_EXE_bmsctl");
+use crate::support::machine::Together;
+use crate::support::{Image, MIB, Seed, ctl, run};
 
 /// `bmsctl image hash`
 fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(BMSCTL);
-    command.args(["--output", "json", "image", "hash"]).args(arguments).stdin(Stdio::null());
+    let mut command = ctl::command();
+    command.args(["image", "hash"]).args(arguments);
     command
 }
 
@@ -54,6 +53,7 @@ pub(crate) const FORMATS: [(&str, &str); 8] = [
 
 #[test]
 fn every_format_has_the_same_root_as_a_file_and_through_a_pipe() {
+    let _together = Together::with_others();
     let image = Image::new(24 * MIB, &mut Seed::quiet(3));
     let temporary = tempfile::tempdir().expect("a directory");
     let temp_dir = temporary.path().to_str().expect("UTF-8");
@@ -98,6 +98,7 @@ fn serve(image: &Image) -> (u16, JoinHandle<String>) {
 
 #[test]
 fn an_image_on_a_server_is_hashed_through_the_proxy_of_the_environment() {
+    let _together = Together::with_others();
     let image = Image::new(24 * MIB, &mut Seed::quiet(3));
     let (port, server) = serve(&image);
     let proxy = format!("http://127.0.0.1:{port}");
@@ -117,6 +118,7 @@ fn an_image_on_a_server_is_hashed_through_the_proxy_of_the_environment() {
 
 #[test]
 fn what_cannot_be_had_is_refused_in_words_without_secrets() {
+    let _together = Together::with_others();
     let said = refusal(&mut command(&["http://user:word@127.0.0.1:1/disk.raw"]));
     assert!(said.contains("cannot download http://127.0.0.1:1/disk.raw") && !said.contains("word"), "{said}");
 

@@ -18,8 +18,8 @@ use crate::support::garage::{Garage, ROOT_DOMAIN};
 use crate::support::nginx::Nginx;
 use crate::support::{KIB, Seed};
 
-/// How long a client waits for a byte.
-const PATIENCE: Duration = Duration::from_millis(300);
+/// How long a client waits for a byte: not for the next one of a server that sends one a second.
+const PATIENCE: Duration = Duration::from_millis(500);
 
 fn client() -> ClientBuilder {
     // Whoever comes first has installed it.

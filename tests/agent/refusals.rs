@@ -2,7 +2,6 @@
 
 use std::fs::{self, OpenOptions};
 use std::os::unix::fs::{OpenOptionsExt as _, symlink};
-use std::path::PathBuf;
 
 use bms_agent::disk::discovery::{Discovery, Disk};
 use bms_agent::disk::guard;
@@ -13,7 +12,7 @@ use nix::fcntl::OFlag;
 use tonic::Code;
 
 use crate::support::client::{Client, Fault, begin};
-use crate::support::{Daemon, Image, LoopDisk, MIB, Seed, eventually, run};
+use crate::support::{Daemon, Image, LoopDisk, MIB, Seed, run};
 
 fn image() -> Image {
     Image::new(8 * MIB, &mut Seed::quiet(6))
@@ -56,12 +55,8 @@ pub(crate) fn mount(node: &str) -> (Undo, tempfile::TempDir) {
 /// A disk with one partition of 16 MiB, and the partition's node.
 fn partitioned() -> (LoopDisk, String) {
     let disk = LoopDisk::with_partitions(32 * MIB);
-    let node = disk.node().display().to_string();
-    run("sgdisk", &["--new=1:2048:+16M", &node]);
-    run("partx", &["--update", &node]);
-    let partition = format!("{node}p1");
-    eventually("the partition has a node", || PathBuf::from(&partition).exists());
-    (disk, partition)
+    let node = format!("/dev/{}", disk.partition());
+    (disk, node)
 }
 
 #[test]

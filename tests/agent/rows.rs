@@ -93,7 +93,7 @@ async fn push(client: &Client, begin: PushBegin, messages: Vec<Message>, then: T
     if then == Then::Leaves {
         push.close();
     }
-    let ended = tokio::time::timeout(Duration::from_secs(20), push.end()).await.expect("an end");
+    let ended = tokio::time::timeout(Duration::from_secs(60), push.end()).await.expect("an end");
     outcome(ended).map(drop).map_err(|fault| (fault.code, fault.reason))
 }
 

@@ -1,37 +1,49 @@
 //! What systemd and its journal see of the daemon.
 
-use std::fs::{self, File};
+use std::fs::{self, File, Permissions};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
-use std::process::{Child, Command};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::support::machine::Together;
 use crate::support::{Daemon, Image, LoopDisk, MIB, Seed, run};
 
 const WATCHDOG: Duration = Duration::from_millis(1500);
+/// How long it may take to say something.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that a systemd of ours has started, with a watchdog.
 struct Service {
     child: Child,
     notify: UnixDatagram,
     dir: TempDir,
+    _share: Together,
 }
 
 impl Service {
     fn start() -> Self {
+        Self::start_with("")
+    }
+
+    /// The same with these lines at the end of its configuration.
+    fn start_with(lines: &str) -> Self {
+        let share = Together::with_others();
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = |name: &str| dir.path().join(name);
         let (socket, state) = (path("agent.sock"), path("state"));
-        fs::write(path("config.toml"), format!("socket = {socket:?}\nstate_dir = {state:?}\n")).expect("write");
+        fs::write(path("config.toml"), format!("socket = {socket:?}\nstate_dir = {state:?}\n{lines}")).expect("write");
         let notify = UnixDatagram::bind(path("notify")).expect("notify socket");
-        notify.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+        notify.set_read_timeout(Some(PATIENCE)).expect("timeout");
         let mut command = Command::new(env!("CARGO_BIN_EXE_bms-agent"));
         command.arg("--config").arg(path("config.toml")).env("NOTIFY_SOCKET", path("notify"));
         command.env("WATCHDOG_USEC", WATCHDOG.as_micros().to_string());
         command.stderr(File::create(path("log")).expect("log"));
-        Self { child: command.spawn().expect("spawn"), notify, dir }
+        Self { child: command.spawn().expect("spawn"), notify, dir, _share: share }
     }
 
     /// What it says next, or nothing within the time of the socket.
@@ -44,6 +56,16 @@ impl Service {
     /// The same; it has to say something.
     fn beat(&self) -> String {
         self.next().unwrap_or_else(|| panic!("it says nothing: {}", self.log()))
+    }
+
+    /// Hears what it has said before or still says, until it is silent for as long as its watchdog waits; and then for as long
+    /// again.
+    fn assert_falls_silent(&self) {
+        self.notify.set_read_timeout(Some(WATCHDOG)).expect("timeout");
+        let late: Vec<_> = std::iter::from_fn(|| self.next()).take(4).collect();
+        assert!(late.len() <= 3, "{late:?}");
+        assert_eq!(self.next(), None);
+        self.notify.set_read_timeout(Some(PATIENCE)).expect("timeout");
     }
 
     fn signal(&self, name: &str) {
@@ -71,8 +93,11 @@ fn systemd_hears_that_it_is_ready_lives_and_stops() {
         assert_eq!(service.beat(), "WATCHDOG=1\nSTATUS=idle");
     }
     service.signal("-TERM");
-    let said: Vec<_> = std::iter::from_fn(|| service.next()).take_while(|said| said != "STOPPING=1").collect();
-    assert!(said.iter().all(|said| said.starts_with("WATCHDOG=1")), "{said:?}");
+    let mut said = service.beat();
+    while said.starts_with("WATCHDOG=1") {
+        said = service.beat();
+    }
+    assert_eq!(said, "STOPPING=1");
     assert!(service.child.wait().expect("wait").success(), "{}", service.log());
 }
 
@@ -82,11 +107,7 @@ fn a_daemon_that_hangs_does_not_feed_its_watchdog() {
     assert_eq!(service.beat(), "READY=1");
     assert!(service.beat().starts_with("WATCHDOG=1"));
     service.signal("-STOP");
-    service.notify.set_read_timeout(Some(Duration::from_millis(100))).expect("timeout");
-    // What it said before.
-    while service.next().is_some() {}
-    service.notify.set_read_timeout(Some(2 * WATCHDOG)).expect("timeout");
-    assert_eq!(service.next(), None);
+    service.assert_falls_silent();
     service.signal("-CONT");
     assert!(service.beat().starts_with("WATCHDOG=1"));
 }
@@ -100,9 +121,7 @@ fn a_daemon_that_cannot_be_called_does_not_feed_its_watchdog() {
     let (socket, aside) = (service.dir.path().join("agent.sock"), service.dir.path().join("aside"));
     fs::rename(&socket, &aside).expect("rename");
     // A call that is on its way has its connection.
-    service.notify.set_read_timeout(Some(WATCHDOG)).expect("timeout");
-    drop(service.next());
-    assert_eq!(service.next(), None);
+    service.assert_falls_silent();
     assert!(service.log().contains("does not answer itself"), "{}", service.log());
     fs::rename(&aside, &socket).expect("rename");
     assert!(service.beat().starts_with("WATCHDOG=1"));
@@ -152,4 +171,59 @@ fn a_log_format_that_there_is_not_is_a_wrong_argument() {
     let output = Command::new(env!("CARGO_BIN_EXE_bms-agent")).args(["--log-format", "xml"]).output().expect("run");
     assert_eq!(output.status.code(), Some(2));
     assert!(String::from_utf8_lossy(&output.stderr).contains("auto, text, json, journal"));
+}
+
+/// Opens connections as eight users, then as root, and holds them until its input ends; says so after each.
+const CROWD: &str = r#"
+import os, socket, sys
+held = []
+def connect(count):
+    for _ in range(count):
+        one = socket.socket(socket.AF_UNIX)
+        one.connect(sys.argv[1])
+        try:
+            one.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\4\0\0\0\0\0")
+        except OSError:
+            pass # It was one too many.
+        held.append(one)
+for user in range(41000, 41008):
+    os.seteuid(user)
+    connect(8)
+    os.seteuid(0)
+print("users", flush=True)
+sys.stdin.readline()
+connect(64)
+print("root", flush=True)
+sys.stdin.read()
+"#;
+
+#[test]
+#[ignore = "needs root and Python: tests/run.sh"]
+fn users_who_take_all_connections_keep_out_neither_root_nor_the_watchdog() {
+    let service = Service::start_with("[unix_roles]\n41000 = \"observer\"\n");
+    assert_eq!(service.beat(), "READY=1");
+    fs::set_permissions(service.dir.path(), Permissions::from_mode(0o711)).expect("mode");
+    let socket = service.dir.path().join("agent.sock");
+    let mut crowd = Command::new("python3");
+    let crowd = crowd.args(["-c", CROWD]).arg(&socket).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut crowd = crowd.spawn().expect("python3");
+    let (mut input, output) = (crowd.stdin.take().expect("piped"), crowd.stdout.take().expect("piped"));
+    let mut lines = BufReader::new(output).lines();
+    let mut next = || lines.next().expect("it lives").expect("a line");
+    assert_eq!(next(), "users");
+    let show = Command::new(env!("CARGO_BIN_EXE_bmsctl")).arg("--socket").arg(&socket).args(["host", "show"]).output();
+    let show = show.expect("bmsctl");
+    assert!(show.status.success(), "{}", String::from_utf8_lossy(&show.stderr));
+    writeln!(input).expect("written");
+    assert_eq!(next(), "root");
+    // What it said before.
+    service.notify.set_read_timeout(Some(Duration::from_millis(10))).expect("timeout");
+    while service.next().is_some() {}
+    service.notify.set_read_timeout(Some(Duration::from_secs(20))).expect("timeout");
+    for _ in 0..3 {
+        assert_eq!(service.beat(), "WATCHDOG=1\nSTATUS=idle");
+    }
+    assert!(!service.log().contains("does not answer itself"), "{}", service.log());
+    drop(input);
+    assert!(crowd.wait().expect("ended").success());
 }

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use bms_agent::config::Config;
 
 use crate::support::daemon::spawn_ready;
+use crate::support::machine::Together;
 use crate::support::run;
 
 #[test]
@@ -34,6 +35,7 @@ fn the_shipped_configuration_shows_every_key_with_its_default() {
 #[test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 fn the_daemon_starts_with_the_shipped_configuration() {
+    let _together = Together::with_others();
     for content in [fs::read_to_string(shipped()).expect("read"), uncommented()] {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("config.toml");

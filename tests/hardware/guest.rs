@@ -14,8 +14,8 @@ use tempfile::TempDir;
 const GIB: u64 = 1 << 30;
 /// The firmware: 64-bit UEFI that keeps its variables in a file.
 const FIRMWARE: [&str; 2] = ["/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/share/OVMF/OVMF_VARS_4M.fd"];
-/// How long the guest may take, in seconds. It is emulated, and takes one minute of two cores that do nothing else.
-const PATIENCE: &str = "300";
+/// How long the guest may take, in seconds. It is emulated, and takes one minute of two fast cores that do nothing else.
+const PATIENCE: &str = "900";
 /// Main memory of the guest, in bytes.
 pub(crate) const MEMORY_BYTES: u64 = GIB;
 

@@ -207,8 +207,10 @@ fn no_file_of_the_host_is_looked_at_whatever_links_say() {
         log.display(),
         env!("CARGO_BIN_EXE_bms-agent")
     );
-    fs::write(&wrapper, command).expect("write");
-    fs::set_permissions(&wrapper, Permissions::from_mode(0o700)).expect("permissions");
+    // Written by another process: what another test starts meanwhile would inherit a descriptor of this one, and a program
+    // that anybody has open for writing does not start.
+    let write = "printf %s \"$1\" >\"$0\" && chmod 700 \"$0\"";
+    run("sh", &["-c", write, text(&wrapper), &command]);
     let ended = std::thread::spawn(move || fs::read(fifo));
     examine(&image, &Inspector::new(&wrapper));
     assert_eq!(ended.join().expect("no panic").expect("read"), b"");

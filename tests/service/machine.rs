@@ -126,10 +126,16 @@ impl Machine {
         serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{error}: {answer}"))
     }
 
+    /// Waits until the journal has all that was said before.
+    pub(crate) fn sync_journal(&self) {
+        self.say(&["journalctl", "--sync"]);
+    }
+
     /// The journal of the agent, of systemd about it, and of callers.
     pub(crate) fn journal(&self) -> String {
         let units = ["bms-agent.service", "bms-agent.socket", "caller.service"].map(|unit| format!("--unit={unit}"));
         let [agent, socket, caller] = units.each_ref().map(String::as_str);
+        self.sync_journal();
         self.say(&["journalctl", "--no-pager", "--output=cat", agent, socket, caller])
     }
 }

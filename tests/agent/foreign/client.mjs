@@ -27,7 +27,7 @@ const operations = client(google.longrunning.Operations);
 const watcher = client(v1.OperationService);
 
 const call = (service, method, request) => new Promise((resolve, reject) => {
-  const deadline = Date.now() + 20_000;
+  const deadline = Date.now() + 60_000;
   service[method](request, { deadline }, (error, answer) => (error ? reject(error) : resolve(answer)));
 });
 
@@ -44,7 +44,7 @@ const install = (disk, url, request_id) => {
 const watch = async (name) => {
   const stages = new Set();
   let last;
-  for await (const state of watcher.WatchOperation({ name }, { deadline: Date.now() + 60_000 })) {
+  for await (const state of watcher.WatchOperation({ name }, { deadline: Date.now() + 180_000 })) {
     last = state.operation;
     stages.add(unpack(last.metadata).stage);
   }

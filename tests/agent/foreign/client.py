@@ -25,13 +25,13 @@ def install(service, task, disk, url, request_id):
         disk=json_format.ParseDict(disk, disk_pb2.DiskSelector()),
         source=provisioning_pb2.ImageSource(http=image),
     )
-    return service.InstallImage(request, timeout=20)
+    return service.InstallImage(request, timeout=60)
 
 
 def watch(service, name):
     """Follows an operation to its end; gives the last state and the names of the stages."""
     stages = []
-    for state in service.WatchOperation(operation_pb2.WatchOperationRequest(name=name), timeout=60):
+    for state in service.WatchOperation(operation_pb2.WatchOperationRequest(name=name), timeout=180):
         metadata = operation_pb2.OperationMetadata()
         state.operation.metadata.Unpack(metadata)
         stage = operation_pb2.Stage.Name(metadata.stage)

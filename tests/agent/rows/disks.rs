@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::messages::{PLAN, PUSH, VERIFY};
 use super::{MALFORMED, Rows};
 use crate::support::client::{Client, Fault, begin, outcome};
-use crate::support::{Image, LoopDisk, MIB, Seed, eventually, run};
+use crate::support::{Image, LoopDisk, MIB, Seed, run};
 
 const NOT_FOUND: (Code, &str) = (Code::NotFound, "DISK_NOT_FOUND");
 
@@ -118,10 +118,7 @@ async fn a_partition_is_no_disk_and_a_small_disk_takes_no_large_image() {
     let rows = Rows::start("");
     let client = rows.client("operator").await;
     let disk = LoopDisk::with_partitions(32 * MIB);
-    run("sgdisk", &["--new=1:2048:+16M", disk.node().to_str().expect("UTF-8")]);
-    run("partx", &["--update", disk.node().to_str().expect("UTF-8")]);
-    let partition = format!("{}p1", disk.name);
-    eventually("the partition has a node", || PathBuf::from("/dev").join(&partition).exists());
+    let partition = disk.partition();
     let before = disk.hash_all();
     let selector = DiskSelector { name: Some(partition), ..DiskSelector::default() };
     refused(&client, "59: a partition", &selector, NOT_FOUND).await;

@@ -46,10 +46,14 @@ async fn who_stops_waiting_for_an_operation_does_not_stop_it() {
     late.set_timeout(Duration::from_millis(50));
     let told = waiter.operations().wait_operation(late).await.expect_err("F28: its time is over");
     assert!(matches!(told.code(), Code::Cancelled | Code::DeadlineExceeded), "F28: {told:?}");
-    for _ in 0..50 {
+    for number in 1..=50 {
         let mut operations = waiter.operations();
         let call = tokio::time::timeout(Duration::from_millis(5), operations.wait_operation(wait()));
         assert!(call.await.is_err(), "F27: it still runs");
+        // A connection may have 20 calls that are given up before the daemon has seen them: by this answer it has.
+        if number % 10 == 0 {
+            waiter.hosts().get_host(GetHostRequest::default()).await.expect("F27: others are answered");
+        }
     }
     assert_eq!(client.operation_names().await, [push.operation.as_str()]);
     completes(push, later, &image, &disk, "F27: an operation that nobody waits for").await;
@@ -62,7 +66,7 @@ async fn who_stops_waiting_for_an_operation_does_not_stop_it() {
 async fn a_certificate_that_expires_or_is_revoked_meanwhile_ends_no_push_and_opens_no_connection() {
     let rows = Rows::start("");
     let secure = &rows.secure;
-    let until = SystemClock.now() + Duration::from_secs(4);
+    let until = SystemClock.now() + Duration::from_secs(10);
     let brief = ClientCertificate { until: Some(until), ..ClientCertificate::of("operator") };
     let fired = ClientCertificate { serial: 99, ..ClientCertificate::of("operator") };
     let (brief, fired) = (secure.authority.client(&brief), secure.authority.client(&fired));

@@ -22,7 +22,9 @@ use crate::support::{Image, LoopDisk, MIB, Seed};
 const FORMAT: (Code, &str) = (Code::FailedPrecondition, "SOURCE_FORMAT");
 const DAMAGED: (Code, &str) = (Code::DataLoss, "SOURCE_DAMAGED");
 /// How long a look at a table may take, with all other disks.
-const SOON: Duration = Duration::from_secs(1);
+const SOON: Duration = Duration::from_secs(5);
+/// How long an install may take that ends with a frame that is none.
+const FRAME_WITHIN: Duration = Duration::from_secs(60);
 
 /// A qcow2 image of 1 GiB as far as its header tells.
 fn qcow2(change: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
@@ -181,7 +183,7 @@ async fn frames_that_are_none_or_too_much_end_an_install() {
         let begin_time = Instant::now();
         let result = install(&client, &disk, source(name)).await;
         assert_eq!(refused(&result), expected, "{row}, from a URL");
-        assert!(begin_time.elapsed() < 10 * SOON, "{row}");
+        assert!(begin_time.elapsed() < FRAME_WITHIN, "{row}");
         // A push has frames of whole groups, here of all sixteen.
         let values = image.offers().into_iter().flat_map(|offer| offer.chaining_values).collect();
         let offer = GroupOffer { first_group: 0, group_count: 16, chaining_values: values };

@@ -63,9 +63,19 @@ impl From<tonic_types::Status> for Fault {
 
 impl Client {
     pub(crate) async fn connect(daemon: &Daemon) -> Self {
+        Self::connect_by(daemon, Endpoint::from_static("http://agent")).await
+    }
+
+    /// A client that lets the agent send no more than 64 KiB that it has not read.
+    pub(crate) async fn connect_with_little_room(daemon: &Daemon) -> Self {
+        let endpoint = Endpoint::from_static("http://agent").initial_stream_window_size(65_535);
+        Self::connect_by(daemon, endpoint).await
+    }
+
+    async fn connect_by(daemon: &Daemon, endpoint: Endpoint) -> Self {
         let socket = daemon.socket();
         let open = move |_| open(socket.clone());
-        let channel = Endpoint::from_static("http://agent").connect_with_connector(tower::service_fn(open)).await;
+        let channel = endpoint.connect_with_connector(tower::service_fn(open)).await;
         Self { channel: channel.expect("connection") }
     }
 

@@ -87,6 +87,10 @@ pub(crate) fn run(command: &mut Command) -> Answer {
 pub(crate) fn command() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_bmsctl"));
     command.args(["--output", "json"]).stdin(Stdio::null());
+    // Servers of the tests are on this machine, where no proxy finds them.
+    for proxy in ["http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"] {
+        command.env_remove(proxy);
+    }
     command
 }
 

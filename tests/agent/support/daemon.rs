@@ -30,8 +30,8 @@ pub(crate) struct Daemon {
     _share: Share,
 }
 
-const READY_WITHIN: Duration = Duration::from_secs(20);
-const STOPPED_WITHIN: Duration = Duration::from_secs(30);
+const READY_WITHIN: Duration = Duration::from_secs(60);
+const STOPPED_WITHIN: Duration = Duration::from_secs(90);
 
 impl Daemon {
     /// A daemon that is ready. A test has one at most: the machine is shared by the daemon.
@@ -44,6 +44,12 @@ impl Daemon {
         Self::make(Share::Together(Together::with_others()), lines)
     }
 
+    /// The same with its state on a file system in memory: a kill loses nothing there that it would not lose elsewhere, and
+    /// fsync is fast.
+    pub(crate) fn start_in_memory_with(lines: &str) -> Self {
+        Self::make_by(Share::Together(Together::with_others()), in_memory(), lines, spawn)
+    }
+
     /// A daemon while no other test has one, nor a repository.
     pub(crate) fn start_alone() -> Self {
         Self::start_alone_with("allow_loop_devices = true")
@@ -54,9 +60,15 @@ impl Daemon {
         Self::make(Share::Alone(Alone::without_others()), lines)
     }
 
+    /// The same with its state in memory: what it takes is neither another test's doing nor a slow disk's.
+    pub(crate) fn start_alone_in_memory() -> Self {
+        let share = Share::Alone(Alone::without_others());
+        Self::make_by(share, in_memory(), "allow_loop_devices = true", spawn)
+    }
+
     /// A daemon for which somebody else listens on its Unix socket, and on `tcp`, as systemd does.
     pub(crate) fn start_activated(lines: &str, tcp: TcpListener) -> Self {
-        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
+        Self::make_by(Share::Together(Together::with_others()), on_disk(), lines, |dir| {
             let unix = UnixListener::bind(dir.join("agent.sock")).expect("socket");
             // The shell has the process id that the daemon will have.
             let script = "exec 3<&0 4<&1 </dev/null >/dev/null; LISTEN_PID=$$ LISTEN_FDS=2 exec \"$0\" --config \"$1\"";
@@ -69,7 +81,7 @@ impl Daemon {
 
     /// The same whose allocator keeps nothing: what stays resident is what the daemon itself keeps.
     pub(crate) fn start_sparing(lines: &str) -> Self {
-        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
+        Self::make_by(Share::Together(Together::with_others()), on_disk(), lines, |dir| {
             let mut command = agent(dir);
             command.env("MALLOC_ARENA_MAX", "1").env("MALLOC_TRIM_THRESHOLD_", "65536");
             command.env("MALLOC_MMAP_THRESHOLD_", "65536");
@@ -79,9 +91,13 @@ impl Daemon {
 
     /// The same with no more descriptors than that.
     pub(crate) fn start_with_descriptors(most: u32, lines: &str) -> Self {
-        Self::make_by(Share::Together(Together::with_others()), lines, |dir| {
-            let mut command = Command::new("sh");
-            let script = format!("ulimit -n {most}; exec \"$0\" --config \"$1\"");
+        Self::make_by(Share::Together(Together::with_others()), on_disk(), lines, |dir| {
+            // What the tests have inherited is not the daemon's. Not every shell can close a descriptor above 9.
+            let mut command = Command::new("bash");
+            let script = format!(
+                "for fd in /proc/self/fd/*; do n=${{fd##*/}}; [ \"$n\" -le 2 ] || eval \"exec $n>&-\"; done; \
+                 ulimit -n {most}; exec \"$0\" --config \"$1\""
+            );
             command.args(["-c", &script, env!("CARGO_BIN_EXE_bms-agent")]).arg(dir.join("config.toml"));
             command.stderr(log_file(dir));
             spawn_ready(command, &dir.join("notify"))
@@ -89,11 +105,10 @@ impl Daemon {
     }
 
     fn make(share: Share, lines: &str) -> Self {
-        Self::make_by(share, lines, spawn)
+        Self::make_by(share, on_disk(), lines, spawn)
     }
 
-    fn make_by(share: Share, lines: &str, spawn: impl FnOnce(&Path) -> Child) -> Self {
-        let dir = tempfile::tempdir().expect("temporary directory");
+    fn make_by(share: Share, dir: TempDir, lines: &str, spawn: impl FnOnce(&Path) -> Child) -> Self {
         let (socket, state) = (dir.path().join("agent.sock"), dir.path().join("state"));
         let config =
             format!("socket = {socket:?}\nstate_dir = {state:?}\nlog = \"debug,h2=warn,tower=warn\"\n{lines}\n");
@@ -199,6 +214,16 @@ impl Daemon {
         self.status_bytes("VmHWM:")
     }
 
+    /// Lets the peak begin anew, with what is resident now.
+    pub(crate) fn forget_peak(&self) {
+        fs::write(format!("/proc/{}/clear_refs", self.child.id()), "5").expect("clear_refs");
+    }
+
+    /// Memory that is its own, resident or swapped: pages of the program's file come and go with the page cache.
+    pub(crate) fn anonymous_bytes(&self) -> u64 {
+        self.status_bytes("RssAnon:") + self.status_bytes("VmSwap:")
+    }
+
     /// Memory that is resident now.
     pub(crate) fn resident_bytes(&self) -> u64 {
         self.status_bytes("VmRSS:")
@@ -225,6 +250,14 @@ impl Drop for Daemon {
     }
 }
 
+fn on_disk() -> TempDir {
+    tempfile::tempdir().expect("temporary directory")
+}
+
+fn in_memory() -> TempDir {
+    TempDir::new_in("/dev/shm").expect("temporary directory")
+}
+
 /// Starts the daemon whose files are in `dir`, and waits until it says that it is ready.
 fn spawn(dir: &Path) -> Child {
     spawn_ready(agent(dir), &dir.join("notify"))
@@ -245,6 +278,8 @@ pub(crate) fn spawn_ready(mut command: Command, notify: &Path) -> Child {
     drop(fs::remove_file(notify));
     let socket = UnixDatagram::bind(notify).expect("notify socket");
     socket.set_read_timeout(Some(READY_WITHIN)).expect("timeout");
+    // Children inherit it: memory in steps of 2 MiB says nothing about what is kept.
+    rustix::thread::disable_transparent_huge_pages(true).expect("huge pages");
     let mut child = command.env("NOTIFY_SOCKET", notify).spawn().expect("spawn");
     let mut message = [0; 256];
     let len = socket.recv(&mut message).unwrap_or_else(|error| {

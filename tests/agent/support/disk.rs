@@ -58,6 +58,20 @@ impl LoopDisk {
         Self::make(tempdir(None), len_bytes, 512, &["--partscan"])
     }
 
+    /// Makes one partition of 16 MiB, and waits until the kernel shows it; gives its kernel name.
+    pub(crate) fn partition(&self) -> String {
+        let node = self.node().display().to_string();
+        run("sgdisk", &["--new=1:2048:+16M", &node]);
+        // udev looks at what was written, and the kernel reads no table while it does.
+        if Path::new("/run/udev/control").exists() {
+            try_run("udevadm", &["settle"]).map_or_else(|error| eprintln!("{error}"), drop);
+        }
+        run("partx", &["--update", &node]);
+        let partition = format!("{}p1", self.name);
+        eventually("the partition has a node", || Path::new("/dev").join(&partition).exists());
+        partition
+    }
+
     /// A disk whose file is below `place`.
     pub(crate) fn below(place: &Path, len_bytes: u64) -> Self {
         Self::make(tempdir(Some(place)), len_bytes, 512, &[])

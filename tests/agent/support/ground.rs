@@ -59,7 +59,7 @@ impl Ground {
 
     /// A daemon that knows the repository, with these lines in its configuration.
     pub(crate) fn daemon(&self, lines: &str) -> Daemon {
-        Daemon::start_with(&format!("allow_loop_devices = true\n{lines}\n{}", self.repository.table()))
+        Daemon::start_in_memory_with(&format!("allow_loop_devices = true\n{lines}\n{}", self.repository.table()))
     }
 
     /// The image of this number; they take turns.
@@ -82,6 +82,11 @@ impl Ground {
             Way::Push => daemon.begin_install(&self.image(number).path(), &self.disk, &[]),
             Way::Pull => begin(daemon, self.id(number), &self.disk, &["--repository", "main"]),
         }
+    }
+
+    /// Waits until an install has written to the disk, which had taken so many writes before, or is over.
+    pub(crate) fn await_written(&self, writes: u64, running: &mut Running) {
+        spin(|| self.disk.writes() > writes || running.is_finished());
     }
 
     /// How long an install takes at least, from begin to end.
@@ -184,6 +189,20 @@ fn is_done_well(operation: &Value) -> bool {
 pub(crate) fn in_journal(daemon: &Daemon) -> Vec<String> {
     let name = |path: PathBuf| format!("operations/{}", path.file_stem().expect("a name").to_str().expect("UTF-8"));
     daemon.pending().into_iter().map(name).collect()
+}
+
+/// Waits for what is over in a moment, and misses as little of it as can be.
+pub(crate) fn spin(mut is_so: impl FnMut() -> bool) {
+    let since = Instant::now();
+    while !is_so() {
+        assert!(since.elapsed() < Duration::from_secs(60), "it takes longer than 60 s");
+        std::thread::yield_now();
+    }
+}
+
+/// How long after what it waits for a test strikes: 4 ms at most, and any install takes longer.
+pub(crate) fn short(seed: &mut Seed) -> Duration {
+    Duration::from_millis(4).mul_f64(seed.below(1000) as f64 / 1000.0)
 }
 
 /// Lets some time pass: the moment is the experiment, nothing is waited for.

@@ -32,7 +32,7 @@ pub(crate) const GET_HOST: &str = "/bms.agent.v1.HostService/GetHost";
 pub(crate) const EMPTY: [u8; 5] = [0; 5];
 
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One frame.
 pub(crate) fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {

@@ -12,7 +12,7 @@ pub(crate) mod ground;
 pub(crate) mod hostile;
 pub(crate) mod image;
 pub(crate) mod liar;
-mod machine;
+pub(crate) mod machine;
 pub(crate) mod nginx;
 pub(crate) mod raw;
 pub(crate) mod repository;
@@ -53,7 +53,7 @@ pub(crate) fn try_run<S: AsRef<OsStr>>(program: &str, arguments: &[S]) -> Result
 pub(crate) fn eventually(what: &str, is_so: impl Fn() -> bool) {
     let begin = Instant::now();
     while !is_so() {
-        assert!(begin.elapsed() < Duration::from_secs(10), "not within 10 s: {what}");
+        assert!(begin.elapsed() < Duration::from_secs(60), "not within 60 s: {what}");
         std::thread::park_timeout(Duration::from_millis(5));
     }
 }

@@ -16,7 +16,7 @@ use super::{run, text};
 
 /// Images with changes that are tried of each kind, and the longest that one may take.
 const CASES: u64 = 150;
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
 /// What is looked at of an image.
 const MAX_DEPTH: usize = 12;
 const MAX_FILES: usize = 400;
