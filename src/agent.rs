@@ -216,17 +216,14 @@ impl Agent {
         let content = match self.looks.at(disk.device_number, open) {
             Some(Ok(content)) => content,
             Some(Err(error)) => {
-                if error.reason() == Reason::DiskForbidden {
-                    refusals.push(Refusal {
-                        reason: error.reason(),
-                        detail: "a sandbox keeps it from the agent, such as its unit without DeviceAllow= for it"
-                            .into(),
-                    });
-                }
+                let detail = "a sandbox keeps it from the agent, such as its unit without DeviceAllow= for it";
+                let forbidden = Refusal { reason: Reason::DiskForbidden, detail: detail.to_owned() };
+                refusals.extend(Some(forbidden).filter(|forbidden| forbidden.reason == error.reason()));
                 None
             }
             None => {
-                tracing::warn!(disk = disk.name, "not looked at: it has not answered for long");
+                let detail = "it has not answered the last look at it for long".to_owned();
+                refusals.push(Refusal { reason: Reason::DiskIo, detail });
                 None
             }
         };

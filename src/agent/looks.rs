@@ -36,6 +36,13 @@ impl Looks {
         Some(look())
     }
 
+    /// Of a disk that has not answered for long.
+    #[cfg(test)]
+    pub(super) fn hanging(disk: DeviceNumber) -> Self {
+        let since = Instant::now().checked_sub(HANGS * 2).expect("the machine was on");
+        Self(Mutex::new(HashMap::from([(disk, Waiting { since, looks: 1 })])))
+    }
+
     fn waiting(&self) -> MutexGuard<'_, HashMap<DeviceNumber, Waiting>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -61,9 +68,7 @@ impl Drop for Back<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Instant;
-
-    use super::{HANGS, Looks, Waiting};
+    use super::{Back, Looks};
     use crate::disk::identity::DeviceNumber;
 
     const DISK: DeviceNumber = DeviceNumber { major: 8, minor: 0 };
@@ -73,12 +78,10 @@ mod tests {
         let looks = Looks::default();
         assert_eq!(looks.at(DISK, || looks.at(DISK, || 1)), Some(Some(1)), "two at once are no harm");
         assert!(looks.waiting().is_empty(), "nothing is kept of those that came back");
-        let long_ago = Instant::now().checked_sub(HANGS * 2).expect("the machine was on");
-        looks.at(DISK, || {
-            looks.waiting().insert(DISK, Waiting { since: long_ago, looks: 1 });
-            assert_eq!(looks.at(DISK, || 1), None, "it has not answered for long");
-            assert_eq!(looks.at(DeviceNumber { major: 8, minor: 16 }, || 1), Some(1), "another one");
-        });
-        assert_eq!(looks.at(DISK, || 1), Some(1), "it has answered");
+        let hanging = Looks::hanging(DISK);
+        assert_eq!(hanging.at(DISK, || 1), None, "it has not answered for long");
+        assert_eq!(hanging.at(DeviceNumber { major: 8, minor: 16 }, || 1), Some(1), "another one");
+        drop(Back { looks: &hanging, disk: DISK });
+        assert_eq!(hanging.at(DISK, || 1), Some(1), "it has answered");
     }
 }

@@ -228,6 +228,19 @@ fn a_refused_capture_leaves_neither_operation_nor_hold() {
 }
 
 #[test]
+fn a_disk_that_hangs_is_listed_with_the_reason_and_nothing_is_planned_for_it() {
+    let fixture = Fixture::new();
+    fixture.nvme("nvme0n1", "259:0", "S1");
+    let mut agent = agent(&fixture);
+    let number = agent.discovery.scan().expect("disks")[0].device_number;
+    Arc::get_mut(&mut agent).expect("alone").looks = Looks::hanging(number);
+    let listed = &agent.disks().expect("listed")[0];
+    assert_eq!(listed.refusals.iter().map(|refusal| refusal.reason).collect::<Vec<_>>(), [Reason::DiskIo]);
+    assert!(listed.content.is_none());
+    assert_eq!(refused(&agent, &request("S1"), &[]).reason(), Reason::DiskIo);
+}
+
+#[test]
 fn a_call_that_was_given_up_begins_nothing() {
     let fixture = Fixture::new();
     fixture.nvme("nvme0n1", "259:0", "S1");
