@@ -242,7 +242,8 @@ impl Agent {
         let planned = self.plan(&InstallRequest { selector, image, options, inspection, admission })?;
         let open = |disk: &Disk| {
             let device = guard::open_for_writing(&self.discovery, disk)?;
-            let installed = self.records.load(&disk.identity)?.filter(|tree| is_of(tree, &image));
+            // One that cannot be read says nothing.
+            let installed = self.records.load(&disk.identity).ok().flatten().filter(|tree| is_of(tree, &image));
             let is_as_left = is_as_left(&device, operation.id, before, installed.as_ref())?;
             if is_as_left { Ok(device) } else { Err(AgentError::WrittenSince { disk: disk.name.clone() }) }
         };
