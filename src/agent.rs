@@ -215,12 +215,13 @@ impl Agent {
         let open = || guard::open_for_reading(&self.discovery, disk).map(|device| probe::look(&device).ok());
         let content = match self.looks.at(disk.device_number, open) {
             Some(Ok(content)) => content,
-            Some(Err(error)) => {
-                let detail = "a sandbox keeps it from the agent, such as its unit without DeviceAllow= for it";
-                let forbidden = Refusal { reason: Reason::DiskForbidden, detail: detail.to_owned() };
-                refusals.extend(Some(forbidden).filter(|forbidden| forbidden.reason == error.reason()));
+            Some(Err(error)) if error.reason() == Reason::DiskForbidden => {
+                let detail =
+                    "a sandbox keeps it from the agent, such as its unit without DeviceAllow= for it".to_owned();
+                refusals.push(Refusal { reason: Reason::DiskForbidden, detail });
                 None
             }
+            Some(Err(_)) => None,
             None => {
                 let detail = "it has not answered the last look at it for long".to_owned();
                 refusals.push(Refusal { reason: Reason::DiskIo, detail });

@@ -50,6 +50,9 @@ const MAX_BLOCKING_THREADS: usize = 64;
 /// How long calls may still be answered after all operations have ended.
 const GOODBYE: Duration = Duration::from_secs(5);
 
+/// How long blocking calls that nobody waits for may take to end.
+const LEFT_BEHIND: Duration = Duration::from_secs(1);
+
 /// The daemon cannot run.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
@@ -133,8 +136,8 @@ pub fn run(config: &Config) -> Result<(), DaemonError> {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     let runtime = runtime.enable_all().max_blocking_threads(MAX_BLOCKING_THREADS).build()?;
     let ended = runtime.block_on(serve(config));
-    // A look at a disk that hangs holds up no stop.
-    runtime.shutdown_timeout(GOODBYE);
+    // A look at a disk that hangs holds up no stop: there are 10 s beside `drain_seconds`, and calls may have had half of them.
+    runtime.shutdown_timeout(LEFT_BEHIND);
     ended
 }
 

@@ -1,8 +1,9 @@
 //! How operations begin and end: what is noted, in which order, before a disk is touched and before anybody is told.
 //!
 //! Begin: the registry gives the disk, the disk is opened, the journal notes the operation and the audit log who wants it,
-//! durably; only then, and if its caller still waits, a thread starts its work. End: the work is done, the audit log and the journal note how it ended, durably;
-//! only then the registry lets go of the disk and tells those who wait. What cannot be noted has not begun, and has not ended well.
+//! durably; only then, and if its caller still waits, a thread starts its work. End: the work is done, the audit log and the
+//! journal note how it ended, durably; only then the registry lets go of the disk and tells those who wait. What cannot be
+//! noted has not begun, and has not ended well.
 
 use std::sync::Arc;
 

@@ -96,7 +96,9 @@ pub enum AgentError {
     #[error("the server was started anew since, and its disks may be others")]
     Rebooted,
     /// An install cannot go on, for its disk is somebody else's by now.
-    #[error("disk {disk} was written by somebody else since the agent ended, and is left as it is")]
+    #[error(
+        "disk {disk} was written by somebody else since the agent ended, and is left as it is: install again if that may be lost"
+    )]
     WrittenSince {
         /// Kernel name of the disk.
         disk: String,

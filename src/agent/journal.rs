@@ -80,7 +80,7 @@ impl Journal {
         let id = entry.operation;
         let noted = self.reserve(id).and_then(|()| self.write(&entry));
         if noted.is_err() {
-            // Nothing has begun. What cannot be removed either is taken for interrupted at the next start.
+            // Nothing has begun. What cannot be removed either is told, for the next start finds it and takes it for begun.
             told(self.erase(id));
         }
         noted?;

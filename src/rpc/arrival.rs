@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use hyper::body::{Body as HttpBody, Frame, SizeHint};
+use hyper::body::{Body as HttpBody, Frame};
 use tokio::time::Sleep;
 use tonic::Status;
 use tonic::body::Body;
@@ -43,14 +43,6 @@ impl HttpBody for Arriving {
             Poll::Ready(()) => Poll::Ready(Some(Err(refuse(&CallError::Slow)))),
             Poll::Pending => Poll::Pending,
         }
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
     }
 }
 

@@ -12,6 +12,7 @@ use bms_agent::rpc::proto::v1::{StreamCaptureRequest, StreamCaptureResponse};
 use nix::fcntl::OFlag;
 use serde_json::Value;
 use tempfile::TempDir;
+use tonic::Streaming;
 
 use crate::refusals::mount;
 use crate::support::client::{Client, outcome};
@@ -198,6 +199,16 @@ fn what_cannot_become_an_image_is_refused_with_its_reason() {
     assert_eq!((taken.code, taken.error()["reason"].as_str()), (1, Some("IMAGE_EXISTS")));
 }
 
+/// A capture of all of a disk, of which the caller has read the first message; the operation.
+async fn begin_to_read(client: &Client, disk: &LoopDisk) -> (Streaming<StreamCaptureResponse>, String) {
+    let request =
+        StreamCaptureRequest { disk: Some(disk.wire_selector()), bit_exact: true, ..StreamCaptureRequest::default() };
+    let mut answers = client.provisioning().stream_capture(request).await.expect("begun").into_inner();
+    let first = answers.message().await.expect("an answer");
+    let Some(StreamCaptureResponse { message: Some(Message::Begun(begun)) }) = first else { panic!("{first:?}") };
+    (answers, begun.operation)
+}
+
 #[tokio::test]
 #[ignore = "needs root and loop devices: tests/run.sh"]
 async fn a_caller_that_goes_away_cancels_its_capture() {
@@ -205,13 +216,9 @@ async fn a_caller_that_goes_away_cancels_its_capture() {
     let client = Client::connect(&daemon).await;
     let disk = LoopDisk::new(256 * MIB);
     disk.fill(&mut Seed::quiet(24));
-    let request =
-        StreamCaptureRequest { disk: Some(disk.wire_selector()), bit_exact: true, ..StreamCaptureRequest::default() };
-    let mut answers = client.provisioning().stream_capture(request).await.expect("begun").into_inner();
-    let first = answers.message().await.expect("an answer");
-    let Some(StreamCaptureResponse { message: Some(Message::Begun(begun)) }) = first else { panic!("{first:?}") };
+    let (answers, operation) = begin_to_read(&client, &disk).await;
     drop(answers);
-    let fault = outcome(client.ended(&begun.operation).await).expect_err("cancelled");
+    let fault = outcome(client.ended(&operation).await).expect_err("cancelled");
     assert_eq!(fault.reason, "OPERATION_CANCELLED");
     drop(OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.node()).expect("free again"));
 }
@@ -223,12 +230,8 @@ async fn a_caller_that_stays_but_does_not_read_loses_its_capture() {
     let (reader, watcher) = (Client::connect(&daemon).await, Client::connect(&daemon).await);
     let disk = LoopDisk::new(256 * MIB);
     disk.fill(&mut Seed::quiet(25));
-    let request =
-        StreamCaptureRequest { disk: Some(disk.wire_selector()), bit_exact: true, ..StreamCaptureRequest::default() };
-    let mut answers = reader.provisioning().stream_capture(request).await.expect("begun").into_inner();
-    let first = answers.message().await.expect("an answer");
-    let Some(StreamCaptureResponse { message: Some(Message::Begun(begun)) }) = first else { panic!("{first:?}") };
-    let fault = outcome(watcher.ended(&begun.operation).await).expect_err("given up");
+    let (answers, operation) = begin_to_read(&reader, &disk).await;
+    let fault = outcome(watcher.ended(&operation).await).expect_err("given up");
     assert_eq!(fault.reason, "OPERATION_CANCELLED");
     drop(OpenOptions::new().read(true).custom_flags(OFlag::O_EXCL.bits()).open(disk.node()).expect("free again"));
     drop(answers);
